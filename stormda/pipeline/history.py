@@ -1,0 +1,75 @@
+"""Find the history of a cycle on disk: previous analyses of the same run and split, or the archive's frames."""
+
+__all__ = ["Past", "find_past"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.assimilation.memory import frame_of, history_of
+from stormda.assimilation.prior import Prior
+from stormda.config import Config
+from stormda.diffusion.history import History
+from stormda.pipeline import build
+from stormda.pipeline.layout import analysis_folder
+from stormda.store.analysis import read_analysis
+from stormda.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """History in standardised units, and its newest frame in physical ones for the time interpolation of H.
+
+    Args:
+        history: K frames.
+        time: of the newest frame; None at a cold start.
+        mean, error: [C, H, W], physical, of the newest frame; None at a cold start.
+        origin: `analysis`, `archive` or `cold start`, for the provenance.
+    """
+
+    history: History
+    time: np.datetime64 | None
+    mean: Array | None
+    error: Array | None
+    origin: str
+
+
+def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, split: int) -> Past:
+    """The past that the configuration allows at `cycle`: frames are one step of the prior apart."""
+    times = [cycle - k * prior.step for k in range(prior.frames, 0, -1)]
+    times_allowed = [t if cycle - t <= config.history.max_age else None for t in times]
+    shape = (len(prior.channels), *prior.grid.shape)
+    found: list[tuple[Tensor, Tensor] | None] = [None] * len(times)
+    newest: tuple[Array, Array] | None = None
+    covariance, origin = None, "cold start"
+    if config.history.source == "analyses":
+        for i, time in enumerate(times_allowed):
+            if time is None:
+                continue
+            path = analysis_folder(config, method, time, split) / "analysis.nc"
+            if path.exists():
+                previous = read_analysis(path)
+                z = torch.as_tensor(prior.normaliser.encode(previous.state.values, np.asarray([time])))
+                found[i], origin = frame_of(z), "analysis"
+                newest = (previous.mean, previous.spread)
+                covariance = None if previous.carry is None else torch.as_tensor(previous.carry)
+    wants_archive = config.history.source == "archive" or (
+        config.history.first == "archive" and not any(f is not None for f in found)
+    )
+    if wants_archive and config.history.source != "none":
+        archive = build.archive(config)
+        for i, (time, index) in enumerate(zip(times_allowed, archive.find(np.asarray(times)), strict=True)):
+            if time is None or index < 0:
+                continue
+            state = archive.read(np.asarray([index]))
+            mean = torch.as_tensor(prior.normaliser.encode(state.values, np.asarray([time])))[0]
+            error = torch.full(shape, max(config.history.archive_error, 1e-3))
+            found[i], origin = (mean, error), "archive"
+            newest = (state.values[0], error.numpy() * prior.normaliser.sd[:, None, None])
+    history = history_of(found, shape, covariance)
+    if found[-1] is None:
+        return Past(history, None, None, None, origin if history.mask.any() else "cold start")
+    assert newest is not None
+    return Past(history, times[-1], *newest, origin)
