@@ -30,9 +30,9 @@ class Normaliser:
 
     Args:
         channels: C channels.
-        coefficients: [F, C, H, W], of the constant, then cosine and sine of each annual, then of each diurnal harmonic.
+        coefficients: [F, C, H, W], of every product of an annual and a diurnal harmonic (`_basis`).
         sd: [C], standard deviation of the transformed anomaly.
-        annual, diurnal: how many harmonics; F = 1 + 2 (annual + diurnal).
+        annual, diurnal: how many harmonics; F = (1 + 2 annual) (1 + 2 diurnal).
     """
 
     channels: tuple[Channel, ...]
@@ -42,7 +42,7 @@ class Normaliser:
     diurnal: int
 
     def __post_init__(self) -> None:
-        if self.coefficients.shape[:2] != (1 + 2 * (self.annual + self.diurnal), len(self.channels)):
+        if self.coefficients.shape[:2] != ((1 + 2 * self.annual) * (1 + 2 * self.diurnal), len(self.channels)):
             raise InputError("the climatology does not fit its channels or harmonics")
         if not (np.isfinite(self.coefficients).all() and np.isfinite(self.sd).all() and (self.sd > 0).all()):
             bad = [c.name for c, s in zip(self.channels, self.sd, strict=True) if not s > 0]
@@ -63,7 +63,7 @@ class Normaliser:
         Raises:
             InputError: no times at all, or a channel that never varies.
         """
-        features = 1 + 2 * (annual + diurnal)
+        features = (1 + 2 * annual) * (1 + 2 * diurnal)
         gram, squares, count = np.zeros((features, features)), np.zeros(len(channels)), 0
         moment: Array | float = 0.0
         for values, times in chunks:
@@ -131,14 +131,17 @@ class Decoder:
 
 
 def _basis(times: Array, annual: int, diurnal: int) -> Array:
-    """[T, F]: 1, then cosine and sine of the annual, then of the diurnal harmonics."""
+    """[T, F]: every product of an annual and a diurnal harmonic, for the daily cycle has seasons."""
     seconds = np.asarray(times).astype("datetime64[s]").astype(np.int64)
-    day, year = seconds / 86400.0, seconds / (86400.0 * _YEAR_DAYS)
-    columns = [np.ones(len(seconds))]
-    for count, phase in ((annual, year), (diurnal, day)):
-        for k in range(1, count + 1):
-            columns += [np.cos(2 * np.pi * k * phase), np.sin(2 * np.pi * k * phase)]
-    return np.stack(columns, axis=1)
+    year = _harmonics(seconds / (86400.0 * _YEAR_DAYS), annual)
+    day = _harmonics(seconds / 86400.0, diurnal)
+    return np.einsum("ta,td->tad", year, day).reshape(len(seconds), -1)
+
+
+def _harmonics(phase: Array, count: int) -> Array:
+    """[T, 1 + 2 count]: 1, then cosine and sine of each harmonic."""
+    angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
+    return np.concatenate([np.ones((len(phase), 1)), np.cos(angles), np.sin(angles)], axis=1)
 
 
 def clamped(values: Array, channels: tuple[Channel, ...]) -> int:
