@@ -1,0 +1,174 @@
+"""The methods side by side: the same problem, the same observations, the same ensemble size.
+
+`storm` and `gaussian` draw the ensemble by reverse diffusion from the posterior of their prior; `kf` and `oi` are the
+closed-form classical baselines on the same linear-Gaussian prior.
+"""
+
+__all__ = ["Problem", "Settings", "analysis", "background"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.assimilation.baselines.kf import closed_form
+from stormda.assimilation.ensemble import draw, noise
+from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.config import Config, GuidanceConfig
+from stormda.diffusion.guidance.mmps import mmps
+from stormda.diffusion.history import History
+from stormda.diffusion.noise import karras
+from stormda.errors import StormdaError
+from stormda.random import normal, stream
+from stormda.time import format_time
+from stormda.types import Denoise, Mapping2, Progress, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One analysis in standardised space.
+
+    Args:
+        time: the analysis time.
+        history: what is known of the past.
+        operator: z_BCHW -> y_BN in physical units, N >= 1.
+        y: observed values [N].
+        variance: observation error variances [N].
+    """
+
+    time: np.datetime64
+    history: History
+    operator: Mapping2
+    y: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How ensembles are drawn: everything that is not the problem."""
+
+    members: int
+    seed: int
+    batch: int
+    sampler: Callable[..., Tensor]
+    steps: int
+    rho: float
+    sigma_min: float | None
+    sigma_max: float | None
+    guidance: GuidanceConfig
+    progress: Progress = silent
+
+    @classmethod
+    def of(cls, config: Config, sampler: Callable[..., Tensor]) -> "Settings":
+        """What the configuration says."""
+        s, a = config.sampler, config.assimilate
+        return cls(a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance)
+
+    def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
+        """The noise levels: from far above the prior's largest pattern to well below the smallest observation error."""
+        low = self.sigma_min or min(0.05, 0.2 * smallest if smallest else 0.05)
+        return karras(low, self.sigma_max or prior.sigma_max, self.steps, self.rho)
+
+    def facts(self) -> dict[str, Any]:
+        """For the provenance."""
+        names = ("members", "seed", "batch", "steps", "rho", "sigma_min", "sigma_max")
+        return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}}
+
+
+def background(
+    prior: Prior,
+    history: History,
+    time: np.datetime64,
+    settings: Settings,
+    members: Sequence[int] | None = None,
+    purpose: str = "analysis",
+) -> Tensor:
+    """Draw members [M, C, H, W] of the prior without observations, from the noise that the analysis starts from.
+
+    A history with one mean a member must come with as many `members`.
+    """
+    numbers = range(settings.members) if members is None else members
+    denoise = prior.denoiser(history, time)
+    return _draw(prior, lambda: denoise, settings.sigmas(prior, None), numbers, time, settings, purpose)
+
+
+def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) -> tuple[Tensor, Tensor | None]:
+    """Draw the analysis ensemble [M, C, H, W], and what the next cycle must know of its error beyond the spread.
+
+    Args:
+        method: storm, gaussian, kf or oi.
+        prior: the network for `storm`, the closed-form Gaussian for the others.
+        problem: the observations.
+        settings: how to draw.
+    """
+    if method in ("kf", "oi"):
+        return _closed_form(method, prior, problem, settings)
+    denoise = prior.denoiser(problem.history, problem.time)
+    guidance = settings.guidance
+
+    def posterior() -> Denoise:
+        return mmps(
+            denoise,
+            problem.operator,
+            problem.y,
+            problem.variance,
+            tolerance=guidance.tolerance,
+            max_iterations=guidance.max_iterations,
+        )
+
+    sigmas = settings.sigmas(prior, smallest_error(problem, prior))
+    ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
+    carry = prior.carry(problem.history, problem.time, problem.operator, problem.y, problem.variance)
+    # The next history is the mean of M members, which errs by P/M more than the expected state.
+    return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
+
+
+def smallest_error(problem: Problem, prior: Prior) -> float:
+    """The smallest observation error in standardised units: sqrt(R) over the length of its row of A."""
+    shape = (len(prior.channels), *prior.grid.shape)
+    _, transpose = torch.func.vjp(problem.operator, torch.zeros(1, *shape, dtype=torch.float64))
+    signs = torch.ones_like(problem.y, dtype=torch.float64)
+    rows = torch.func.vmap(lambda e: transpose(e[None])[0].square().sum())(torch.diag(signs))
+    return float((problem.variance.double() / rows.clamp_min(1e-12)).min().sqrt())
+
+
+def _draw(
+    prior: Prior,
+    denoise: Callable[[], Denoise],
+    sigmas: Tensor,
+    members: Sequence[int],
+    time: np.datetime64,
+    settings: Settings,
+    purpose: str,
+) -> Tensor:
+    return draw(
+        settings.sampler,
+        denoise,
+        (len(prior.channels), *prior.grid.shape),
+        sigmas,
+        members,
+        seed=settings.seed,
+        stream=stream(purpose, format_time(time)),
+        batch=settings.batch,
+        progress=settings.progress,
+    )
+
+
+def _closed_form(
+    method: str, prior: Prior, problem: Problem, settings: Settings
+) -> tuple[Tensor, Tensor | None]:
+    if not isinstance(prior, GaussianPrior):
+        raise StormdaError(f"method {method} needs the Gaussian prior")
+    shape = (len(prior.channels), *prior.grid.shape)
+    history = History.none(prior.frames, shape) if method == "oi" else problem.history
+    numbers, where = range(settings.members), stream("analysis", format_time(problem.time))
+    fields = noise(settings.seed, where, numbers, shape, torch.float64)
+    errors = normal(
+        settings.seed, where + 1, torch.arange(settings.members), torch.arange(len(problem.y))
+    )
+    gaussian = prior.conditional(history, problem.time)
+    ensemble, covariance = closed_form(gaussian, problem.operator, problem.y, problem.variance, fields, errors)
+    return ensemble.float(), None if method == "oi" else covariance

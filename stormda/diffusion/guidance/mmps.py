@@ -1,0 +1,79 @@
+"""MMPS: moment-matching posterior sampling (Rozet et al. 2024, https://arxiv.org/abs/2405.13712).
+
+The likelihood of y = H(x) + e given a noisy x_t is approximated by a Gaussian whose moments come from the denoiser:
+E[x | x_t] = D and, by Tweedie, V[x | x_t] = sigma^2 J with J = dD/dx_t. With A = dH/dx at D the posterior denoiser is
+
+    E[x | x_t, y] = D + V A^T (R + A V A^T)^-1 (y - H(D)),    V v = sigma^2 J^T v
+
+exact where the prior is Gaussian and H linear. Nothing is formed: V is a vector-Jacobian product of the network, A and A^T
+are products of the operator, and the system, whitened by R, is solved by GMRES to a tolerance, starting from the solution
+of the previous noise level. (J of a learned network is only nearly symmetric, hence GMRES.)
+"""
+
+__all__ = ["mmps"]
+
+import torch
+from torch import Tensor
+
+from stormda.diffusion.linalg import gmres
+from stormda.errors import AnalysisRejected
+from stormda.layout import WHOLE, Layout
+from stormda.types import Denoise, Mapping2
+
+
+def mmps(
+    denoise: Denoise,
+    operator: Mapping2,
+    y: Tensor,
+    variance: Tensor,
+    *,
+    tolerance: float = 1e-2,
+    max_iterations: int = 20,
+    layout: Layout = WHOLE,
+) -> Denoise:
+    """The denoiser of the posterior.
+
+    Args:
+        denoise: the denoiser of the prior, differentiable in its first argument.
+        operator: H, x_BCHW -> y_BN, differentiable.
+        y: observed values, [N] or [B, N].
+        variance: of the observation errors, [N].
+        tolerance, max_iterations: of the linear solver.
+        layout: how observations are spread over processes.
+
+    Raises:
+        AnalysisRejected: (by the returned function) the denoiser or the operator gave a value that is not finite.
+    """
+    warm: dict[tuple[int, ...], Tensor] = {}
+
+    def dot(a_BN: Tensor, b_BN: Tensor) -> Tensor:
+        return layout.sum((a_BN * b_BN).sum(dim=-1))
+
+    def posterior(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x_BCHW.detach().requires_grad_()
+            d_graph = denoise(x, sigma)
+        d = d_graph.detach()
+        hd, transpose = torch.func.vjp(operator, d)
+        s = variance.sqrt().to(d)
+        innovation = (y.to(d) - hd) / s
+        if not bool(torch.isfinite(innovation).all()):
+            raise AnalysisRejected(
+                f"the state is not finite at noise level {float(sigma):.3g}", hint="more sampler.steps, or another prior"
+            )
+
+        def v_at(w_BN: Tensor) -> Tensor:  # V A^T R^-1/2 w
+            (cotangent,) = transpose(w_BN / s)
+            (product,) = torch.autograd.grad(d_graph, x, cotangent, retain_graph=True)
+            return sigma.to(d) ** 2 * product
+
+        def whitened(w_BN: Tensor) -> Tensor:  # (I + R^-1/2 A V A^T R^-1/2) w
+            tangent: Tensor = torch.func.jvp(operator, (d,), (v_at(w_BN),))[1]
+            return w_BN + tangent / s
+
+        start = warm.get(tuple(innovation.shape))
+        w, _ = gmres(whitened, innovation, start, tolerance=tolerance, max_iterations=max_iterations, dot=dot)
+        warm[tuple(innovation.shape)] = w
+        return d + v_at(w)
+
+    return posterior

@@ -1,0 +1,41 @@
+"""DPM-Solver++ 2M: two-step exponential integrator of the probability-flow equation, one denoiser call a step.
+
+With t = -log sigma the equation dx/dsigma = (x - D(x; sigma)) / sigma becomes dx/dt = D - x, whose linear part is integrated
+exactly and whose D is extrapolated linearly from the last two calls: second order (Lu et al. 2022, "DPM-Solver++",
+https://arxiv.org/abs/2211.01095, algorithm 2). The last step, to sigma = 0, is D itself.
+"""
+
+__all__ = ["dpm2m"]
+
+import torch
+from torch import Tensor
+
+from stormda.types import Denoise
+
+
+def dpm2m(denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor) -> Tensor:
+    """Draw a batch.
+
+    Args:
+        denoise: E[x | x_t] of the prior or of a posterior.
+        noise_BCHW: standard normal.
+        sigmas: falling noise levels [steps + 1], the last one 0.
+
+    Returns:
+        x_BCHW.
+    """
+    x = sigmas[0].to(noise_BCHW) * noise_BCHW
+    before: Tensor | None = None
+    for i in range(len(sigmas) - 1):
+        sigma, after = sigmas[i], sigmas[i + 1]
+        d = denoise(x, sigma.to(x))
+        if after == 0:
+            return d
+        h = torch.log(sigma / after)
+        slope = d
+        if before is not None:
+            r = torch.log(sigmas[i - 1] / sigma) / h
+            slope = d + ((d - before) / (2 * r)).to(x)
+        x = (after / sigma).to(x) * x - torch.expm1(-h).to(x) * slope
+        before = d
+    return x
