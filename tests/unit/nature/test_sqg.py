@@ -261,9 +261,9 @@ def test_bad_parameters_and_a_blow_up_are_told() -> None:
 
 
 @pytest.mark.soak
-def test_spectrum_of_theta_falls_as_the_five_thirds_power() -> None:
-    coarse, fine = SQG(), SQG(points=256, dt=450.0, diffusion_time=7200.0)
-    theta = coarse.spin_up(coarse.initial(1, seed=8))
+def test_spectrum_of_theta_is_between_five_thirds_and_that_of_fronts() -> None:
+    coarse, fine = SQG(), SQG(points=256, dt=600.0)
+    theta = coarse.spin_up(coarse.initial(1, seed=8), days=60.0)
     padded = torch.nn.functional.interpolate(theta, scale_factor=4, mode="bicubic")
     power = torch.zeros(86, dtype=F64)
     index = torch.fft.fftfreq(256, 1 / 256)
@@ -274,7 +274,9 @@ def test_spectrum_of_theta_falls_as_the_five_thirds_power() -> None:
         assert bool(torch.isfinite(state).all()), day
     waves = np.arange(8, 41)  # between the Rossby radius (wave 3) and hyperdiffusion (wave 85), clear of both
     slope = np.polyfit(np.log(waves), np.log(power[8:41].numpy()), 1)[0]
-    # Theory -5/3. Fronts steepen simulated spectra (towards -2); twenty days of one realisation scatter by 0.1.
+    # Theory says -5/3, a field of sharp fronts -2, and a passive or interior cascade -1 or -3. Ten-day means of this run
+    # are -1.91 to -2.00: steeper than -5/3 by more than their scatter of 0.05. Bounds: two scatters beyond -2, and as
+    # far from -5/3 on its other side as -1 allows without being mistaken for it.
     assert -2.1 < slope < -1.5
 
 
