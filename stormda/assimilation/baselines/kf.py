@@ -45,6 +45,6 @@ def closed_form(
 
 def _linear(operator: Mapping2, mean_CHW: Tensor, deviation_MCHW: Tensor) -> Tensor:
     """A v for a batch of v, A = dH/dx at the mean."""
-    at = mean_CHW.expand_as(deviation_MCHW)
+    at = mean_CHW.expand_as(deviation_MCHW).clone()
     product: Tensor = torch.func.jvp(operator, (at,), (deviation_MCHW,))[1]
     return product

@@ -1,0 +1,115 @@
+"""Stage `forecast`: roll the prior out from an analysis ensemble, one step of the prior after another."""
+
+__all__ = ["ForecastResult", "forecast"]
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.assimilation import methods
+from stormda.config import Config
+from stormda.diffusion.history import History
+from stormda.errors import ConfigError, InputMissing
+from stormda.pipeline import build
+from stormda.pipeline.layout import analysis_folder, forecast_folder
+from stormda.store.analysis import read_analysis, write_analysis
+from stormda.store.publish import atomic_folder
+from stormda.time import format_time, hours
+from stormda.types import Progress, silent
+
+
+@dataclass(frozen=True)
+class ForecastResult:
+    """A forecast ensemble: one file a lead time."""
+
+    cycle: str
+    method: str
+    members: int
+    folder: str
+    files: tuple[str, ...]
+    seconds: float
+
+    def table(self) -> tuple[str, list[str], list[list[str]]]:
+        """For people."""
+        title = f"forecast from {self.cycle}, {self.members} members, method {self.method}"
+        return title, ["file"], [[f"{self.folder}/{name}"] for name in self.files]
+
+
+def forecast(
+    config: Config,
+    cycle: np.datetime64,
+    *,
+    lead: np.timedelta64,
+    split: int | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> ForecastResult:
+    """Forecast from the analysis of `cycle` to `lead`.
+
+    Each member goes on from its own analysis: its history is that one state, known exactly; what it cannot know of the
+    next step is drawn by the prior.
+
+    Raises:
+        InputMissing: there is no analysis of that cycle.
+        ConfigError: a lead shorter than a step of the prior.
+    """
+    start, method = perf_counter(), config.assimilate.method
+    split = config.quality.withhold.seeds[0] if split is None else split
+    source = analysis_folder(config, method, cycle, split) / "analysis.nc"
+    if not source.exists():
+        hint = f"stormda assimilate --cycle {format_time(cycle)} --method {method}"
+        raise InputMissing("there is no analysis to start from", file=source, hint=hint)
+    prior = build.prior(config, method)
+    count = int(lead // prior.step)
+    if count < 1:
+        raise ConfigError(f"the lead is shorter than a step of the prior, {hours(prior.step):g} h", hint="--lead 72h")
+    settings = methods.Settings.of(config, build.sampler(config))
+    folder = forecast_folder(config, method, cycle, split)
+    names = tuple(f"forecast_{round(hours(k * prior.step)):03d}h.nc" for k in range(1, count + 1))
+    analysis = read_analysis(source)
+    members = analysis.state.values.shape[0]
+    if not dry_run:
+        z = torch.as_tensor(prior.normaliser.encode(analysis.state.values, np.asarray([cycle]))).to(torch.float32)
+        past = z[:, None].repeat(1, prior.frames, 1, 1, 1)
+        known = torch.zeros(prior.frames, dtype=torch.bool)
+        with atomic_folder(folder) as temporary:
+            for k, name in enumerate(names, start=1):
+                progress(f"forecast +{hours(k * prior.step):g} h", k - 1, count)
+                time = cycle + k * prior.step
+                known = torch.cat([known[1:], torch.ones(1, dtype=torch.bool)])
+                z = _advance(prior, past, known, time, settings)
+                past = torch.cat([past[:, 1:], z[:, None]], dim=1)
+                x = prior.normaliser.decoder(time)(z)
+                write_analysis(
+                    temporary / name,
+                    (m.numpy() for m in x),
+                    count=members,
+                    channels=prior.channels,
+                    grid=prior.grid,
+                    time=time,
+                    attributes={
+                        "title": f"stormda forecast, {config.name}",
+                        "method": method,
+                        "forecast_reference_time": format_time(cycle),
+                        "geometry": "plane" if prior.grid.plane else "sphere",
+                    },
+                )
+            progress("forecast done", count, count)
+    seconds = round(perf_counter() - start, 2)
+    return ForecastResult(format_time(cycle), method, members, str(folder), names, seconds)
+
+
+def _advance(
+    prior: methods.Prior, past_BKCHW: Tensor, known: Tensor, time: np.datetime64, settings: methods.Settings
+) -> Tensor:
+    """One step of every member, in batches that share a network call."""
+    parts = []
+    for first in range(0, len(past_BKCHW), settings.batch):
+        mean = past_BKCHW[first : first + settings.batch]
+        history = History(mean, torch.full_like(mean, 1e-3), known)
+        numbers = range(first, first + len(mean))
+        parts.append(methods.background(prior, history, time, settings, numbers, purpose="forecast"))
+    return torch.cat(parts)
