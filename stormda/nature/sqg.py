@@ -18,8 +18,8 @@ boundaries,
 so psi(0) = H/m (q1 / sinh m - q0 / tanh m) and psi(H) = H/m (q1 / tanh m - q0 / sinh m). Waves longer than the Rossby
 radius NH/f = 1000 km feel both boundaries and grow by baroclinic instability (at most 0.31 f U / (N H), here one
 e-folding in 1.2 days); shorter ones live on one boundary, where theta cascades to small scales. Theory gives the
-variance of theta a spectrum of K^-5/3; this model with 256 points has K^-1.8 between waves 4 and 12 of the box and K^-1.9 to K^-2
-between 8 and 40, and with 64 points K^-2.1 between 5 and 15.
+variance of theta a spectrum of K^-5/3; this model with 256 points has K^-1.8 between waves 4 and 12 of the box and
+K^-1.9 to K^-2 between 8 and 40, and with 64 points K^-2.1 between 5 and 15.
 
 **Forcing.** theta relaxes in the time tau towards a zonal jet without net heating,
 

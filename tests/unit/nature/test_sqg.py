@@ -274,9 +274,9 @@ def test_spectrum_of_theta_is_between_five_thirds_and_that_of_fronts() -> None:
         assert bool(torch.isfinite(state).all()), day
     waves = np.arange(8, 41)  # between the Rossby radius (wave 3) and hyperdiffusion (wave 85), clear of both
     slope = np.polyfit(np.log(waves), np.log(power[8:41].numpy()), 1)[0]
-    # Theory says -5/3, a field of sharp fronts -2, a passive tracer -1, an interior cascade -3. Ten-day means of this run
-    # are -1.91 to -2.00, steeper than -5/3 by more than their scatter of 0.05. Bounds: two scatters beyond -2, and well
-    # before -1.
+    # Theory says -5/3, a field of sharp fronts -2, a passive tracer -1, an interior cascade -3. Ten-day means of this
+    # run are -1.91 to -2.00, steeper than -5/3 by more than their scatter of 0.05. Bounds: two scatters beyond -2, and
+    # well before -1.
     assert -2.1 < slope < -1.5
 
 
