@@ -1,0 +1,130 @@
+"""From the observation table to one operator over its usable rows.
+
+Every row is matched with a channel, given its four grid points and, between two frames, its share of the previous one.
+A row that cannot be used is flagged, never dropped: `missing` (value, time or place), `outside grid`, `outside window`
+(at or before the previous frame, whose analysis has seen it), `no operator`, `station height`.
+"""
+
+__all__ = ["build_operator"]
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stormda.config import OperatorConfig
+from stormda.errors import ConfigError
+from stormda.grid import Grid
+from stormda.observations import QC, Observations
+from stormda.operators.base import Operator
+from stormda.operators.height import height_shift, read_orography
+from stormda.operators.interpolate import Affine, weights_of
+from stormda.operators.match import Match, match
+from stormda.operators.stack import Stack
+from stormda.operators.time_linear import Frames
+from stormda.operators.wind import WindSpeed
+from stormda.types import Array
+from stormda.variables import Channel
+
+
+def build_operator(
+    observations: Observations,
+    grid: Grid,
+    channels: tuple[Channel, ...],
+    configs: Mapping[str, OperatorConfig],
+    time: np.datetime64,
+    previous: tuple[np.datetime64, Array] | None = None,
+    previous_error: Array | None = None,
+    *,
+    resolve: Callable[[str], Path] = Path,
+) -> tuple[Stack, Observations, Array]:
+    """Build H for the observations of one window.
+
+    Args:
+        observations: any rows; only those that no check has flagged get an operator, withheld ones too.
+        grid, channels: of the state, C x H x W.
+        configs: by variable, where the operator is not plain interpolation.
+        time: of the state.
+        previous: an earlier frame, its time and fields [C, H, W] in physical units, for observations between the two.
+        previous_error: standard deviation of the error of that frame, [C, H, W].
+        resolve: turns a path of the configuration into a path.
+
+    Returns:
+        The operator over N rows, all observations with their QC codes, and the numbers of the N rows, int64.
+
+    Raises:
+        ConfigError: an operator that cannot be, or an observation error that is not given.
+        InputError, InputMissing: a grid that is not regular, or an orography that does not fit.
+    """
+    frames = Frames(time) if previous is None else Frames(time, *previous, previous_error)
+    index, weight = weights_of(grid, observations["latitude"], observations["longitude"])
+    observations = _flag_places(observations, weight, frames)
+    found = match(observations, channels, configs, observations["qc"] == QC.USED)
+    observations = observations.flag(found.nothing, QC.NO_OPERATOR)
+    observations = _correct_heights(found, observations, grid, configs, (index, weight), resolve)
+    rows = np.flatnonzero(observations["qc"] == QC.USED)
+    _check_errors(observations, rows)
+    times = observations["time"][rows]
+    return _stack(found.take(rows), index[rows], weight[rows], frames, times, grid), observations, rows
+
+
+def _flag_places(observations: Observations, weight: Array, frames: Frames) -> Observations:
+    """Rows without a value, a time or a place, beyond the grid, or of the window of the frame before."""
+    times = observations["time"]
+    missing = np.isnat(times) | ~np.isfinite([observations[n] for n in ("value", "latitude", "longitude")]).all(axis=0)
+    beyond = np.asarray(np.isnan(weight).any(axis=1))
+    observations = observations.flag(missing, QC.MISSING).flag(beyond, QC.OUTSIDE_GRID)
+    return observations if frames.time is None else observations.flag(times <= frames.time, QC.OUTSIDE_WINDOW)
+
+
+def _correct_heights(
+    found: Match,
+    observations: Observations,
+    grid: Grid,
+    configs: Mapping[str, OperatorConfig],
+    places: tuple[Array, Array],
+    resolve: Callable[[str], Path],
+) -> Observations:
+    """Shift `found` by the lapse rate where an orography is configured; a row of unknown height is flagged."""
+    variables, elevation = observations["variable"], observations["elevation"]
+    for name, config in configs.items():
+        rows = np.flatnonzero((variables == name) & (observations["qc"] == QC.USED))
+        if config.kind != "height" or config.orography is None or rows.size == 0:
+            continue
+        surface = read_orography(resolve(config.orography), grid, key=f"operators.{name}.orography").ravel()
+        model = (surface[places[0][rows]] * places[1][rows]).sum(axis=1)
+        found.shift[rows] += height_shift(elevation[rows], model, config.lapse_rate)
+    return observations.flag(np.isnan(found.shift), QC.STATION_HEIGHT)
+
+
+def _check_errors(observations: Observations, rows: Array) -> None:
+    """An observation whose error is unknown cannot be weighed."""
+    error = observations["error"][rows]
+    bad = np.flatnonzero(~(np.isfinite(error) & (error > 0)))
+    if bad.size:
+        source, variable = (observations[n][rows[bad[0]]] for n in ("source", "variable"))
+        raise ConfigError(
+            f"source '{source}' gives no observation error for {variable} ({bad.size} values)",
+            key=f"observations.sources.{source}.errors.{variable}",
+            hint="its standard deviation in the unit of the variable, or a check that excludes it; then stormda ingest",
+        )
+
+
+def _stack(found: Match, index: Array, weight: Array, frames: Frames, times: Array, grid: Grid) -> Stack:
+    """The operators of rows that all have their channels."""
+    points = grid.shape[0] * grid.shape[1]
+    variance = torch.zeros(len(times), dtype=torch.float64)
+
+    def component(channel: Array, at: Array) -> Affine:
+        h = Affine.of(channel[at], index[at], weight[at], points).scaled(found.factor[at], found.shift[at])
+        h, extra = frames.blend(h, times[at])
+        rows = torch.as_tensor(at)
+        variance[rows] = torch.maximum(variance[rows], extra)  # of u and v the larger: speed varies no more than that
+        return h
+
+    plain, speed = np.flatnonzero(~found.speed), np.flatnonzero(found.speed)
+    parts: list[tuple[Operator, Array]] = [(component(found.first, plain), plain)]
+    if speed.size:
+        parts.append((WindSpeed(component(found.first, speed), component(found.second, speed)), speed))
+    return Stack(tuple(parts), variance)
