@@ -62,12 +62,13 @@ def test_wind_speed_interpolates_components_not_speeds() -> None:
 def test_off_time_observations_of_a_moving_wave() -> None:
     """Interpolating in time removes most of the misfit that ignoring the observation's time leaves.
 
-    A wave A cos(k (lon - c t)) of zonal wavenumber k = 6 that moves 10 degrees in the six hours between the frames has
-    w T = k c T = 60 degrees = 1.05. For the true state, observations at times evenly spread over the window should have no
-    misfit y - H(x) at all. Without time, the misfit is A (cos phi - cos(phi + w s)) with s = t_1 - t; its mean square over
-    phases and s in [0, T] is A^2 (1 - sin(wT) / (wT)) = 0.173 A^2: 0.416 A. With it, the error of linear interpolation is at
-    most A (w T)^2 / 8 = 0.137 A, and its root mean square sqrt(1/120) (w T)^2 A / sqrt(2) = 0.071 A. Interpolation in space
-    adds (k 5 deg)^2 / 8 = 0.034 A at most to both, 0.018 A in the root mean square.
+    A wave A cos(k (lon - c t)) of zonal wavenumber k = 6 that moves 10 degrees in the six hours between the frames
+    has w T = k c T = 60 degrees = 1.05. For the true state, observations at times evenly spread over the window
+    should have no misfit y - H(x) at all. Without time, the misfit is A (cos phi - cos(phi + w s)) with s = t_1 - t;
+    its mean square over phases and s in [0, T] is A^2 (1 - sin(wT) / (wT)) = 0.173 A^2: 0.416 A. With it, the error
+    of linear interpolation is at most A (w T)^2 / 8 = 0.137 A, and its root mean square sqrt(1/120) (w T)^2 A /
+    sqrt(2) = 0.071 A. Interpolation in space adds (k 5 deg)^2 / 8 = 0.034 A at most to both, 0.018 A in the root mean
+    square.
     """
     rng = np.random.default_rng(5)
     amplitude, wavenumber, shift = 1000.0, 6, 10.0
