@@ -8,7 +8,7 @@ __all__ = ["Problem", "Settings", "analysis", "background"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from stormda.assimilation.baselines.kf import closed_form
 from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.prior import GaussianPrior, Prior
-from stormda.config import Config, GuidanceConfig
 from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
 from stormda.diffusion.noise import karras
@@ -25,6 +24,9 @@ from stormda.errors import StormdaError
 from stormda.random import normal, stream
 from stormda.time import format_time
 from stormda.types import Denoise, Mapping2, Progress, silent
+
+if TYPE_CHECKING:
+    from stormda.config import Config, GuidanceConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +60,11 @@ class Settings:
     rho: float
     sigma_min: float | None
     sigma_max: float | None
-    guidance: GuidanceConfig
+    guidance: "GuidanceConfig"
     progress: Progress = silent
 
     @classmethod
-    def of(cls, config: Config, sampler: Callable[..., Tensor]) -> "Settings":
+    def of(cls, config: "Config", sampler: Callable[..., Tensor]) -> "Settings":
         """What the configuration says."""
         s, a = config.sampler, config.assimilate
         return cls(a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance)
@@ -157,18 +159,14 @@ def _draw(
     )
 
 
-def _closed_form(
-    method: str, prior: Prior, problem: Problem, settings: Settings
-) -> tuple[Tensor, Tensor | None]:
+def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings) -> tuple[Tensor, Tensor | None]:
     if not isinstance(prior, GaussianPrior):
         raise StormdaError(f"method {method} needs the Gaussian prior")
     shape = (len(prior.channels), *prior.grid.shape)
     history = History.none(prior.frames, shape) if method == "oi" else problem.history
     numbers, where = range(settings.members), stream("analysis", format_time(problem.time))
     fields = noise(settings.seed, where, numbers, shape, torch.float64)
-    errors = normal(
-        settings.seed, where + 1, torch.arange(settings.members), torch.arange(len(problem.y))
-    )
+    errors = normal(settings.seed, where + 1, torch.arange(settings.members), torch.arange(len(problem.y)))
     gaussian = prior.conditional(history, problem.time)
     ensemble, covariance = closed_form(gaussian, problem.operator, problem.y, problem.variance, fields, errors)
     return ensemble.float(), None if method == "oi" else covariance

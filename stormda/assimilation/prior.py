@@ -13,22 +13,24 @@ the history is carried, which makes cycling with this prior the Kalman filter.
 __all__ = ["GaussianPrior", "Prior"]
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stormda.config import GaussianConfig, Period
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.history import History
 from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.normaliser import Normaliser
-from stormda.store.archive import Archive
 from stormda.time import hours
 from stormda.types import Array, Denoise, Mapping2
 from stormda.variables import Channel
+
+if TYPE_CHECKING:  # A machine that only samples needs neither pydantic nor zarr.
+    from stormda.config import GaussianConfig, Period
+    from stormda.store.archive import Archive
 
 
 class Prior(Protocol):
@@ -88,7 +90,7 @@ class GaussianPrior:
 
     @classmethod
     def fit(
-        cls, archive: Archive, config: GaussianConfig, train: Period | None, *, channels: tuple[str, ...] | None = None
+        cls, archive: "Archive", config: "GaussianConfig", train: "Period | None", frames: int = 1
     ) -> "GaussianPrior":
         """Learn from the archive's training period.
 
@@ -109,7 +111,7 @@ class GaussianPrior:
         g, q = _linear_inverse_model(a[before], a[after], config.ridge)
         return cls(
             archive.channels, archive.grid, archive.normaliser, archive.step,
-            modes, a, times, residual, g, q, config.season,
+            modes, a, times, residual, g, q, config.season, frames,
         )  # fmt: skip
 
     def climatology(self, time: np.datetime64) -> Tensor:

@@ -61,7 +61,16 @@ class AssimilateResult:
         """For people."""
         columns = ["cycle", "split", "history", "used", "withheld", "rejected", "seconds", "folder"]
         rows = [
-            [c.cycle, str(c.split), c.history, str(c.used), str(c.withheld), str(c.rejected), f"{c.seconds:.1f}", c.folder]
+            [
+                c.cycle,
+                str(c.split),
+                c.history,
+                str(c.used),
+                str(c.withheld),
+                str(c.rejected),
+                f"{c.seconds:.1f}",
+                c.folder,
+            ]
             for c in self.cycles
         ]
         return f"{self.members} members, method {self.method}", columns, rows

@@ -124,11 +124,12 @@ def world_of(config: Config, seed: int, progress: Progress = silent) -> World:
         raise InputError(f"the archive has no {first}, of {int((index < 0).sum())} times that lack", key="twin.start")
     if config.archive.train is not None and _overlap(times, config.archive.train):
         raise ConfigError(
-            "the twin experiment is scored on times that the priors learn from", key="archive.train", hint="end it earlier"
+            "the twin experiment is scored on times that the priors learn from",
+            key="archive.train",
+            hint="end it earlier",
         )
     return World(times, archive.read(index).values)
 
 
 def _overlap(times: Array, train: Period) -> bool:
     return bool(((times >= train.start) & (times <= train.end)).any())
-

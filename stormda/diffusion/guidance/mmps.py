@@ -59,7 +59,8 @@ def mmps(
         innovation = (y.to(d) - hd) / s
         if not bool(torch.isfinite(innovation).all()):
             raise AnalysisRejected(
-                f"the state is not finite at noise level {float(sigma):.3g}", hint="more sampler.steps, or another prior"
+                f"the state is not finite at noise level {float(sigma):.3g}",
+                hint="more sampler.steps, or another prior",
             )
 
         def v_at(w_BN: Tensor) -> Tensor:  # V A^T R^-1/2 w
