@@ -1,8 +1,8 @@
 """Publishing: a product is there completely, or it is not there.
 
-Everything is written under a hidden name beside its place, flushed to the disk (fsync) and renamed, which POSIX makes atomic:
-a reader sees the old product or the new one, whenever the writer is killed. A folder that replaces another is exchanged with
-it in one step where the system can (Linux, renameat2), else by two renames.
+Everything is written under a hidden name beside its place, flushed to the disk (fsync) and renamed, which POSIX makes
+atomic: a reader sees the old product or the new one, whenever the writer is killed. A folder that replaces another is
+exchanged with it in one step where the system can (Linux, renameat2), else by two renames.
 
 What a killed writer leaves under a hidden name is removed by the next writer of the same product on that machine.
 """

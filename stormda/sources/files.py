@@ -1,0 +1,53 @@
+"""Input files: texts of the configuration, with wildcards, become paths that exist, can be read and hold something."""
+
+__all__ = ["expand"]
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stormda.errors import InputError, InputMissing
+
+
+def expand(
+    files: Sequence[str], resolve: Callable[[str], Path], *, key: str = "files", folders: bool = False
+) -> list[Path]:
+    """The files that the texts name, in their order, those of one wildcard sorted by name, each once.
+
+    Args:
+        files: paths; `*`, `?`, `[...]` and `**` are wildcards unless a file has that very name.
+        resolve: makes a path of a text.
+        key: configuration key, for the message.
+        folders: whether the inputs are folders (Zarr) instead of files.
+
+    Raises:
+        InputMissing: a path does not exist, or a wildcard matches nothing.
+        InputError: an empty file, a folder where a file should be or the reverse, no permission.
+    """
+    found = [path for text in files for path in _match(text, resolve(text), key)]
+    unique = list(dict.fromkeys(found))
+    for path in unique:
+        _check(path, key, folders)
+    return unique
+
+
+def _match(text: str, path: Path, key: str) -> list[Path]:
+    if path.exists():
+        return [path]
+    if not glob.has_magic(text):
+        raise InputMissing("the file does not exist", file=path, key=key)
+    matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if not matches:
+        raise InputMissing("no file matches", file=path, key=key)
+    return matches
+
+
+def _check(path: Path, key: str, folders: bool) -> None:
+    if not os.access(path, os.R_OK):
+        raise InputError("the file cannot be read: no permission", file=path, key=key)
+    if path.is_dir() != folders:
+        found, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise InputError(f"{found} where {wanted} is expected", file=path, key=key)
+    if not (any(path.iterdir()) if folders else path.stat().st_size):
+        raise InputError("the folder is empty" if folders else "the file is empty", file=path, key=key)
