@@ -57,8 +57,8 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_mean_and_spread_are_those_of_the_members_in_the_file(tmp_path: Path) -> None:
     back = read_analysis(write(tmp_path / "a.nc", ensemble()))
     stored = back.state.values.astype(np.float64)
-    # Sums are in double precision; the results are rounded to single: 6e-8 of them. The spread of q850 is about 1 % of its
-    # value, which makes the cancellation 100 double roundings: nothing beside it.
+    # Sums are in double precision; the results are rounded to single: 6e-8 of them. The spread is about 1 % of the value,
+    # so that cancellation costs 1e4 double roundings in the variance, 1e-12: nothing beside it.
     np.testing.assert_allclose(back.mean, stored.mean(axis=0), rtol=1.2e-7)
     np.testing.assert_allclose(back.spread, stored.std(axis=0, ddof=1), rtol=1.2e-7)
 
@@ -94,8 +94,8 @@ def test_plain_xarray_reads_it_with_times_and_coordinates(tmp_path: Path) -> Non
 
 
 def test_attributes_follow_the_conventions(tmp_path: Path) -> None:
-    """CF-1.11: sections 2.6.1 (Conventions), 3 (units, names), 4 (coordinate types), 5.7 (scalars), 7.1 (bounds),
-    7.3.""" with netCDF4.Dataset(write(tmp_path / "a.nc", ensemble())) as file:
+    """CF-1.11: sections 2.6.1 (Conventions), 3 (units, names), 4 (coordinates), 5.7 (scalars), 7.1 (bounds), 7.3."""
+    with netCDF4.Dataset(write(tmp_path / "a.nc", ensemble())) as file:
         assert file.Conventions == "CF-1.11"
         assert file.title == "a test"
         expected = {
