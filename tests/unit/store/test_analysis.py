@@ -57,7 +57,7 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_mean_and_spread_are_those_of_the_members_in_the_file(tmp_path: Path) -> None:
     back = read_analysis(write(tmp_path / "a.nc", ensemble()))
     stored = back.state.values.astype(np.float64)
-    # Sums are in double precision; the results are rounded to single: 6e-8 of them. The spread is about 1 % of the value,
+    # Sums are in double precision; the results are rounded to single: 6e-8 of them. The spread is 1 % of the value,
     # so that cancellation costs 1e4 double roundings in the variance, 1e-12: nothing beside it.
     np.testing.assert_allclose(back.mean, stored.mean(axis=0), rtol=1.2e-7)
     np.testing.assert_allclose(back.spread, stored.std(axis=0, ddof=1), rtol=1.2e-7)
