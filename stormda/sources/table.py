@@ -1,0 +1,243 @@
+"""Station tables: CSV or Parquet, one row a report, read through the column mapping of the configuration.
+
+    time: valid                                 one column, or [year, month, day, hour]
+    variables: {t2m: {column: temp, unit: degF}}
+    wind: {10m: {direction: drct, speed: sknt, unit: knot}}
+    level: {column: pressure, unit: Pa}         soundings and aircraft
+    stations: {file: stations.csv, ...}         where the places are in a table of their own
+
+Nothing is guessed: a column that is not there is an InputError that names the nearest one, and a number without a unit
+has that of the vocabulary. Numbers of `missing` (-99, -999, -9999) mean that there is no value; a longitude of -99 is a
+place.
+"""
+
+__all__ = ["read_table"]
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stormda.config import Column, TableSource
+from stormda.errors import ConfigError, InputError
+from stormda.observations import Observations
+from stormda.sources.files import expand
+from stormda.sources.reports import Reports, Values, observations, wind
+from stormda.sources.times import read_times
+from stormda.sources.units import convert
+from stormda.store.identity import canonical
+from stormda.types import Array
+from stormda.variables import VOCABULARY, LevelType
+
+_PARQUET = (".parquet", ".pq")
+_WIND = {"10m": ("u10", "v10"), "level": ("u", "v")}
+
+
+def read_table(config: TableSource, name: str, resolve: Callable[[str], Path]) -> Observations:
+    """All observations of a source's files.
+
+    Args:
+        config: files and column mapping.
+        name: the key of the source in the configuration.
+        resolve: turns a path of the configuration into a path.
+
+    Raises:
+        InputMissing: a file that is not there.
+        InputError: an empty, truncated or unreadable file, a column that lacks or holds no numbers, a wrong unit.
+        ConfigError: a mapping without place or without values.
+    """
+    _complete(config, name)
+    return Observations.concat([_read(config, name, path, resolve) for path in expand(config.files, resolve)])
+
+
+def _complete(config: TableSource, name: str) -> None:
+    key = f"observations.sources.{name}"
+    if config.stations is None and (config.latitude is None or config.longitude is None):
+        raise ConfigError("the table needs latitude and longitude, or a table of stations", key=key)
+    if not config.variables and not config.wind:
+        raise ConfigError(
+            "the table names no variables", key=f"{key}.variables", hint="t2m: {column: temp, unit: degC}"
+        )
+    if not isinstance(config.time, str) and len(config.time) not in (4, 5):
+        raise ConfigError("time is one column, or year, month, day, hour and perhaps minute", key=f"{key}.time")
+    wanted = [*config.variables, *(v for part in config.wind for v in _WIND[part])]
+    levelled = [v for v in wanted if VOCABULARY[v].level_type is not LevelType.SURFACE]
+    if levelled and config.level is None:
+        raise ConfigError(
+            f"{', '.join(levelled)} need a level", key=f"{key}.level", hint="{column: pressure, unit: hPa}"
+        )
+
+
+def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], Path]) -> Observations:
+    key = f"observations.sources.{name}"
+    frame = _frame(path, _columns(config), config.station_id, key)
+    numbers = _Numbers(frame, config.missing, path, key)
+    latitude, longitude, elevation = _places(config, frame, numbers, resolve, key)
+    level = None if config.level is None else _level(config.level, numbers)
+    times = read_times(frame, config.time)
+    reports = Reports(frame[config.station_id].to_numpy(dtype=object), times, latitude, longitude, elevation, level)
+    values = [Values(v, numbers.of(c, VOCABULARY[v].unit)) for v, c in config.variables.items()]
+    for part, columns in config.wind.items():
+        direction = numbers.raw(columns.direction)
+        speed = numbers.of(Column(column=columns.speed, unit=columns.unit), "m s-1")
+        values += wind(*_WIND[part], direction, speed)
+    return observations(reports, values, config, name, file=path, platform=config.platform)
+
+
+def _columns(config: TableSource) -> list[str]:
+    """Every column that the mapping names, once."""
+    names = [config.station_id, *((config.time,) if isinstance(config.time, str) else config.time)]
+    if config.stations is None:
+        names += [c for c in (config.latitude, config.longitude, config.elevation) if c is not None]
+    names += [c.column for c in config.variables.values()]
+    names += [c for w in config.wind.values() for c in (w.direction, w.speed)]
+    names += [config.level.column] if config.level else []
+    return list(dict.fromkeys(names))
+
+
+def _level(level: Column, numbers: "_Numbers") -> Array:
+    """Pressure in hPa, or an index, which has no unit; a hundredth of a hPa is as exact as reports are."""
+    values = numbers.raw(level.column)
+    return np.round(convert(values, level.unit, "hPa") if level.unit else values, 2)
+
+
+# --- places --------------------------------------------------------------------------------------------------------
+
+
+def _places(
+    config: TableSource, frame: pd.DataFrame, numbers: "_Numbers", resolve: Callable[[str], Path], key: str
+) -> tuple[Array, Array, Array]:
+    """Latitude, longitude and elevation of every row."""
+    if config.stations is not None:
+        return _from_stations(config, frame, resolve, key)
+    assert config.latitude is not None and config.longitude is not None
+    nowhere = np.full(len(frame), np.nan)
+    elevation = nowhere if config.elevation is None else numbers.raw(config.elevation)
+    longitude = numbers.raw(config.longitude, fill=False)  # -99 E is Mexico; without a latitude it is nowhere.
+    return numbers.raw(config.latitude), longitude, elevation
+
+
+def _from_stations(
+    config: TableSource, frame: pd.DataFrame, resolve: Callable[[str], Path], key: str
+) -> tuple[Array, Array, Array]:
+    table = config.stations
+    assert table is not None
+    path = expand((table.file,), resolve)[0]
+    names = [c for c in (table.station_id, table.latitude, table.longitude, table.elevation) if c is not None]
+    stations = _frame(path, list(dict.fromkeys(names)), table.station_id, f"{key}.stations")
+    numbers = _Numbers(stations, config.missing, path, f"{key}.stations")
+    nowhere = np.full(len(stations), np.nan)
+    places = pd.DataFrame(
+        {
+            "latitude": numbers.raw(table.latitude),
+            "longitude": numbers.raw(table.longitude, fill=False),
+            "elevation": nowhere if table.elevation is None else numbers.raw(table.elevation),
+        },
+        index=canonical(stations[table.station_id]),
+    )
+    places = places[~places.reset_index().duplicated().to_numpy()]
+    if places.index.has_duplicates:
+        twice = str(places.index[places.index.duplicated()][0])
+        raise InputError(f"station '{twice}' is in two places", file=path, key=f"{key}.stations")
+    ids = canonical(frame[config.station_id])
+    if not np.isin(ids, places.index.to_numpy()).any():
+        hint = f"the reports have ids like '{ids[0]}'" if len(ids) else None
+        raise InputError("no station of the reports is in this table", file=path, key=f"{key}.stations", hint=hint)
+    found = places.reindex(ids)
+    return (found["latitude"].to_numpy(), found["longitude"].to_numpy(), found["elevation"].to_numpy())
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _frame(path: Path, columns: list[str], station_id: str, key: str) -> pd.DataFrame:
+    """The named columns of a file, station ids as they are written."""
+    try:
+        frame = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, station_id, key)
+    except (pa.ArrowException, pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
+        what = f"the file cannot be read, it is truncated or no table: {_first_line(error)}"
+        raise InputError(what, file=path, key=key) from error
+    if frame.empty:
+        raise InputError("the table has no rows", file=path, key=key)
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _parquet(path: Path, columns: list[str], key: str) -> pd.DataFrame:
+    _has(columns, pq.read_schema(path).names, path, key)
+    frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
+    return frame
+
+
+def _csv(path: Path, columns: list[str], station_id: str, key: str) -> pd.DataFrame:
+    """Comma, semicolon or tab: the one that shows the columns."""
+    try:
+        headers = {sep: list(pd.read_csv(path, sep=sep, nrows=0, encoding="utf-8-sig").columns) for sep in ",;\t"}
+    except pd.errors.EmptyDataError:
+        raise InputError("the file is empty", file=path, key=key) from None
+    sep = max(headers, key=lambda s: len(headers[s]))
+    words = [str(c).strip() for c in headers[sep]]
+    _has(columns, words, path, key)
+    _ends(path, sep, len(words))
+    frame = pd.read_csv(
+        path,
+        sep=sep,
+        encoding="utf-8-sig",
+        header=0,
+        names=words,
+        usecols=columns,
+        index_col=False,
+        dtype={station_id: str},
+        skipinitialspace=True,
+        low_memory=False,
+    )
+    return frame
+
+
+def _has(columns: list[str], present: list[str], path: Path, key: str) -> None:
+    for column in columns:
+        if column not in present:
+            near = difflib.get_close_matches(column, present, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"columns: {', '.join(present[:30])}"
+            raise InputError(f"the table has no column '{column}'", file=path, key=key, hint=hint)
+
+
+def _ends(path: Path, sep: str, columns: int) -> None:
+    """A last line that breaks off before its last column: the file was cut."""
+    if path.suffix not in (".csv", ".txt", ".tsv"):
+        return  # A compressed file that was cut cannot be unpacked.
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 65536))
+        last = file.read().rsplit(b"\n", 1)[-1]
+    if last.strip() and last.count(sep.encode()) < columns - 1:
+        raise InputError("the file is truncated: its last line breaks off", file=path, hint="fetch it again")
+
+
+class _Numbers:
+    """The numeric columns of a table, with the numbers that mean no value turned into NaN."""
+
+    def __init__(self, frame: pd.DataFrame, missing: tuple[float, ...], path: Path, key: str) -> None:
+        self.frame, self.missing, self.path, self.key = frame, missing, path, key
+
+    def raw(self, column: str, *, fill: bool = True) -> Array:
+        """A column as float64, NaN where there is no number; InputError where there is text and never a number."""
+        words = self.frame[column]
+        series = pd.to_numeric(words, errors="coerce")
+        if series.isna().all() and words.notna().any():
+            first = words.dropna().iloc[0]
+            what = f"the column '{column}' holds no numbers (it begins with '{first}')"
+            raise InputError(what, file=self.path, key=self.key, hint="decimal points, no thousands separators")
+        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isin(values, self.missing), np.nan, values) if fill else values
+
+    def of(self, column: Column, unit: str) -> Array:
+        """A column in the vocabulary's unit."""
+        values = self.raw(column.column)
+        return convert(values, column.unit, unit) if column.unit else values

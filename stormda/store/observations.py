@@ -1,0 +1,235 @@
+"""The observation store: Parquet, one file a batch, and a manifest that says which files count.
+
+A batch is what one source gave from one set of inputs. The manifest is the only truth: a file that it does not name
+(left by a process that was killed) is never read, and is removed by the next writer. A batch is written first, then the
+manifest is replaced, so that a reader sees all of a batch or nothing. Adding the same source and inputs again replaces
+their batch: whoever starts again after a failure gets the same store. Writers wait for each other at a lock; readers
+never wait.
+
+    <path>/manifest.json           [{id, source, inputs, file, rows, first, last, written}, ...]
+    <path>/batches/<id>-<n>.parquet    rows ordered by time; n grows with each replacement
+    <path>/.lock
+
+A window is half-open, (start, end]: adjoining windows share no row and miss none.
+"""
+
+__all__ = ["ObservationStore"]
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from stormda.errors import AlreadyRunning, InputError, OutputError
+from stormda.observations import SCHEMA, Observations
+from stormda.store.publish import atomic, write_text
+from stormda.time import Window, parse_time
+from stormda.types import Array
+
+_PATIENCE = 60.0  # s, that a writer waits for another
+_GROUP = 65536  # rows that are read or skipped together
+_AGAIN = 3  # times a reader starts again when a batch was replaced under its hands
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A line of the manifest; `first` and `last` are None where no row has a time."""
+
+    id: str
+    source: str
+    inputs: list[str]
+    file: str
+    rows: int
+    first: str | None
+    last: str | None
+    written: str
+
+
+class ObservationStore:
+    """The observations of a run.
+
+    Args:
+        path: its folder, made by the first `add`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, observations: Observations, source: str, inputs: Sequence[str]) -> str:
+        """Store what a source gave from its inputs, in place of what these gave before.
+
+        Args:
+            observations: rows; an empty table is remembered too.
+            source: the key of the source in the configuration.
+            inputs: what they were read from: with the source, the identity of the batch.
+
+        Returns:
+            The id of the batch.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            AlreadyRunning: another writer holds the lock for more than a minute.
+        """
+        table = observations.table.sort_by("time")
+        id_ = batch_id(source, inputs)
+        with self._locked():
+            batches = {b.id: b for b in self._batches()}
+            number = 1 + int(batches[id_].file.rsplit("-", 1)[-1].split(".")[0]) if id_ in batches else 0
+            file = f"{id_}-{number}.parquet"
+            with atomic(self.path / "batches" / file) as temporary:
+                pq.write_table(table, temporary, row_group_size=_GROUP, compression="zstd")
+            first, last = _span(table)
+            written = datetime.now(UTC).isoformat(timespec="seconds")
+            batches[id_] = _Batch(id_, source, list(inputs), file, table.num_rows, first, last, written)
+            ordered = sorted(batches.values(), key=lambda b: (b.source, b.inputs))
+            write_text(self._manifest, json.dumps([asdict(b) for b in ordered], indent=1))
+            self._sweep({b.file for b in ordered})
+        return id_
+
+    def read(
+        self,
+        window: Window,
+        sources: Sequence[str] | None = None,
+        bbox: tuple[float, float, float, float] | None = None,
+        *,
+        without: Sequence[str] = (),
+    ) -> Observations:
+        """The rows of a window, in an order that does not depend on who wrote first.
+
+        Args:
+            window: (start, end].
+            sources: keys of sources; None: all.
+            bbox: west, south, east, north in degrees; west > east goes across the date line.
+            without: ids of batches to leave out.
+
+        Returns:
+            Rows, none where the store does not exist yet.
+
+        Raises:
+            InputError: a batch or the manifest is damaged.
+        """
+
+        def attempt() -> Observations:
+            parts = [self._read(b, window, bbox) for b in self._select(window, sources) if b.id not in set(without)]
+            return Observations.concat([p for p in parts if len(p)])
+
+        return self._patiently(attempt)
+
+    def summary(self) -> list[dict[str, object]]:
+        """Per source: batches, rows, first and last time."""
+        out: dict[str, dict[str, object]] = {}
+        for b in self._batches():
+            row = out.setdefault(b.source, {"source": b.source, "batches": 0, "rows": 0, "first": None, "last": None})
+            row["batches"] = int(str(row["batches"])) + 1
+            row["rows"] = int(str(row["rows"])) + b.rows
+            row["first"] = min((t for t in (row["first"], b.first) if t is not None), default=None, key=str)
+            row["last"] = max((t for t in (row["last"], b.last) if t is not None), default=None, key=str)
+        return list(out.values())
+
+    # --- inside ---
+
+    @property
+    def _manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    def _batches(self) -> list[_Batch]:
+        try:
+            return [_Batch(**entry) for entry in json.loads(self._manifest.read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, OSError) as error:
+            hint = "remove the folder and run stormda ingest"
+            raise InputError(f"the manifest is damaged: {error}", file=self._manifest, hint=hint) from error
+
+    def _select(self, window: Window, sources: Sequence[str] | None) -> list[_Batch]:
+        """The batches that may have rows of the window."""
+        return [
+            b
+            for b in self._batches()
+            if (sources is None or b.source in sources)
+            and b.first is not None
+            and b.last is not None
+            and parse_time(b.first) <= window.end
+            and parse_time(b.last) >= window.start
+        ]
+
+    def _read(self, batch: _Batch, window: Window, bbox: tuple[float, float, float, float] | None) -> Observations:
+        path = self.path / "batches" / batch.file
+        try:
+            table = ds.dataset(path, schema=SCHEMA, format="parquet").to_table(filter=_filter(window, bbox))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            hint = f"stormda ingest reads source '{batch.source}' again"
+            raise InputError(f"a batch of observations is damaged: {error}", file=path, hint=hint) from error
+        return Observations(table.cast(SCHEMA))
+
+    def _patiently(self, attempt: Callable[[], _Result]) -> _Result:
+        """Start again where a batch was replaced between reading the manifest and reading the batch."""
+        for _ in range(_AGAIN):
+            try:
+                return attempt()
+            except FileNotFoundError as error:
+                missing = error
+        hint = "run stormda ingest"
+        raise InputError("a batch of the manifest is not there", file=self._manifest, hint=hint) from missing
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            (self.path / "batches").mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=_PATIENCE)
+            with lock:
+                yield
+        except Timeout as error:
+            raise AlreadyRunning("another process writes to the observation store", file=self.path) from error
+        except OSError as error:
+            hint = "check permissions and room on the disk"
+            raise OutputError(f"the observation store cannot be written: {error}", file=self.path, hint=hint) from error
+
+    def _sweep(self, keep: set[str]) -> None:
+        """Remove what the manifest does not name: replaced batches and what killed writers left."""
+        for file in (self.path / "batches").iterdir():
+            if file.name not in keep:
+                file.unlink(missing_ok=True)
+
+
+def batch_id(source: str, inputs: Sequence[str]) -> str:
+    """The identity of what a source gave from its inputs: the source's name and a digest."""
+    digest = hashlib.sha256(json.dumps([source, list(inputs)]).encode()).hexdigest()[:16]
+    return f"{''.join(c if c.isalnum() else '_' for c in source)}-{digest}"
+
+
+def _span(table: pa.Table) -> tuple[str | None, str | None]:
+    span = pc.min_max(table.column("time")).as_py()
+    return tuple(None if span[k] is None else span[k].isoformat() for k in ("min", "max"))  # type: ignore[return-value]
+
+
+def _filter(window: Window, bbox: tuple[float, float, float, float] | None) -> pc.Expression:
+    start, end = (pa.scalar(_us(t), type=pa.timestamp("us")) for t in (window.start, window.end))
+    chosen = (ds.field("time") > start) & (ds.field("time") <= end)
+    if bbox is None:
+        return chosen
+    west, south, east, north = bbox
+    chosen &= (ds.field("latitude") >= south) & (ds.field("latitude") <= north)
+    if east - west >= 360.0:
+        return chosen
+    west, east = ((x + 180.0) % 360.0 - 180.0 if abs(x) > 180.0 else x for x in (west, east))
+    after, before = ds.field("longitude") >= west, ds.field("longitude") <= east
+    return chosen & ((after & before) if west <= east else (after | before))
+
+
+def _us(time: np.datetime64) -> Array:
+    return time.astype("datetime64[us]").astype(object)  # type: ignore[no-any-return]
