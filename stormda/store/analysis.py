@@ -28,7 +28,7 @@ from stormda.types import Array
 from stormda.variables import Channel
 
 LAYOUT = "ensemble"
-_OWN = ("Conventions", "source", "stormda_layout", "channels", "grid_geometry", "grid_wraps")
+OWN = ("Conventions", "source", "stormda_layout", "channels", "grid_geometry", "grid_wraps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def write_analysis(
     """
     with create(path) as file:
         own = (CONVENTIONS, f"stormda {__version__}", LAYOUT, " ".join(c.name for c in channels))
-        file.setncatts(dict(attributes) | dict(zip(_OWN, own, strict=False)))
+        file.setncatts(dict(attributes) | dict(zip(OWN, own, strict=False)))
         write_time(file, time)
         dimensions = write_grid(file, grid)
         _write_realization(file, count)
@@ -168,6 +168,6 @@ def read_analysis(path: Path) -> Analysis:
             np.stack([file[c.name + suffix][:] for c in channels], axis=-3) for suffix in ("", "_mean", "_spread")
         )
         state = State(members, channels, read_grid(file), np.asarray([time]))
-        attributes = {name: str(file.getncattr(name)) for name in file.ncattrs() if name not in _OWN}
+        attributes = {name: str(file.getncattr(name)) for name in file.ncattrs() if name not in OWN}
         carry = np.asarray(file["error_covariance"][:]) if "error_covariance" in file.variables else None
     return Analysis(state, mean, spread, time, attributes, carry)

@@ -1,0 +1,96 @@
+"""What an ensemble or a feedback file holds, for people."""
+
+__all__ = ["describe"]
+
+from pathlib import Path
+
+import numpy as np
+
+from stormda.errors import InputError
+from stormda.observations import QC
+from stormda.pipeline.facts import Facts
+from stormda.store import analysis, feedback
+from stormda.store.cf import read_grid, read_time
+from stormda.store.netcdf import open_netcdf
+from stormda.time import format_time
+from stormda.types import Array
+from stormda.variables import Channel
+
+_HINT = "stormda inspect knows what stormda writes"
+
+
+def describe(path: Path) -> tuple[str, Facts]:
+    """The kind of a NetCDF file and its facts; raises InputError if it is truncated or none of ours."""
+    with open_netcdf(path, hint=_HINT) as file:
+        layout = getattr(file, "stormda_layout", None)
+    if layout == analysis.LAYOUT:
+        return "ensemble", _ensemble(path)
+    if layout == feedback.LAYOUT:
+        return "feedback", _feedback(path)
+    raise InputError("a NetCDF or HDF5 file, but none that stormda writes", file=path, hint=_HINT)
+
+
+def _ensemble(path: Path) -> Facts:
+    """Time, grid, members; mean, range and spread of each channel, weighted by area."""
+    facts = Facts()
+    with open_netcdf(path, hint=_HINT) as file:
+        grid = read_grid(file)
+        facts.add("time", format_time(read_time(file)))
+        facts.add("grid", str(grid))
+        facts.add("members", len(file.dimensions["realization"]))
+        for name in file.ncattrs():
+            if name not in analysis.OWN:
+                facts.add(name, file.getncattr(name))
+        facts.add("conventions", f"{file.Conventions}, {file.source}")
+        if "error_covariance" in file.variables:
+            facts.add("error covariance", f"{len(file.dimensions['mode'])} modes")
+        facts.columns = ["channel", "unit", "mean", "minimum", "maximum", "spread"]
+        for channel in map(Channel.parse, file.channels.split()):
+            mean, spread = (file[f"{channel.name}_{x}"][:].astype(np.float64) for x in ("mean", "spread"))
+            average = np.average(mean, weights=grid.weights)
+            deviation = np.sqrt(np.average(spread**2, weights=grid.weights))
+            numbers = [f"{v:.6g}" for v in (average, mean.min(), mean.max())]
+            facts.rows.append([channel.name, channel.info.unit, *numbers, f"{deviation:.4g}"])
+    return facts
+
+
+def _feedback(path: Path) -> Facts:
+    """Times, members, counts by QC code; what was used and how far it lay off, by source and variable."""
+    read = feedback.read_feedback(path)
+    facts, observations = Facts(), read.observations
+    qc, withheld = observations["qc"], observations["withheld"].astype(bool)
+    times = observations["time"][~np.isnat(observations["time"])]
+    facts.add("values", len(observations))
+    facts.add("times", f"{times.min()}Z to {times.max()}Z" if times.size else "none")
+    facts.add("members", read.background.shape[0])
+    for pair in read.attributes.items():
+        facts.add(*pair)
+    facts.add("qc used", int(((qc == QC.USED) & ~withheld).sum()))
+    facts.add("qc used, but withheld", int(((qc == QC.USED) & withheld).sum()))
+    for code in sorted(set(qc.tolist()) - {int(QC.USED)}):
+        facts.add(f"qc {_words(code)}", int((qc == code).sum()))
+    facts.columns = ["source", "variable", "values", "used", "withheld", "rejected", "O-B mean", "O-B rms", "O-A rms"]
+    value = observations["value"]
+    ombg, oman = (value - members.mean(axis=0) for members in (read.background, read.analysis))
+    keys, number = np.unique(observations["source"] + "\n" + observations["variable"], return_inverse=True)
+    for i, key in enumerate(keys):
+        own = number == i
+        good = own & (qc == QC.USED)
+        counts = [own.sum(), (good & ~withheld).sum(), (good & withheld).sum(), (own & (qc != QC.USED)).sum()]
+        departures = [_mean(ombg[good]), _rms(ombg[good]), _rms(oman[good])]
+        facts.rows.append([*key.split("\n"), *(str(int(c)) for c in counts), *departures])
+    return facts
+
+
+def _words(code: int) -> str:
+    return QC(code).words if code in {int(c) for c in QC} else f"code {code}"
+
+
+def _mean(values: Array) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.mean():.4g}" if known.size else "-"
+
+
+def _rms(values: Array) -> str:
+    known = values[np.isfinite(values)]
+    return f"{np.sqrt((known**2).mean()):.4g}" if known.size else "-"
