@@ -107,9 +107,11 @@ class Affine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., C, H, W] -> y [..., N]."""
-        points = x.flatten(-3).index_select(-1, self.index.flatten().to(x.device))
+        batch, (n, j) = x.shape[:-3], self.index.shape
+        index = self.index.to(x.device).flatten().expand(*batch, n * j)
+        points = x.flatten(-3).gather(-1, index).reshape(*batch, n, j)  # a faster adjoint than indexing
         weight, offset = (t.to(device=x.device, dtype=x.dtype) for t in (self.weight, self.offset))
-        return torch.sum(points.reshape(*x.shape[:-3], *self.index.shape) * weight, dim=-1) + offset
+        return torch.sum(points * weight, dim=-1) + offset
 
     def __len__(self) -> int:
         return len(self.offset)

@@ -126,6 +126,7 @@ def _create_channel(file: netCDF4.Dataset, channel: Channel, dimensions: tuple[s
         attributes = channel_attributes(channel, difference=suffix == "_spread")
         attributes["long_name"] += words
         variable.setncatts(attributes | {"coordinates": coordinates, "cell_methods": f"time: point{method}"})
+        variable.set_var_chunk_cache(size=1)  # A chunk is written once: a cache would only take memory.
         made.append(variable)
     return made
 
