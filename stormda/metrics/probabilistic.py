@@ -16,9 +16,9 @@ the observation error, comes on top where y is an observation:
 (Fortin et al. 2014, https://doi.org/10.1175/JHM-D-14-0008.1). 1 is calibrated, below 1 is too sure of itself.
 
 **Rank histogram** (Hamill 2001, https://doi.org/10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2): how often the
-reference has rank r = 0..M among the members. Against observations each member gets a draw of their error first. Flat is
-calibrated, a U is too little spread, a hump too much, a slope bias. flatness = sum_r |f_r - 1/(M+1)|: 0 is flat, 2 the
-worst.
+reference has rank r = 0..M among the members. Against observations each member gets a draw of their error first. Flat
+is calibrated, a U is too little spread, a hump too much, a slope bias. flatness = sum_r |f_r - 1/(M+1)|: 0 is flat, 2
+the worst.
 """
 
 __all__ = ["Crps", "Ranks", "Variance", "crps", "crps_fair", "flatness", "frequencies", "spread_skill"]

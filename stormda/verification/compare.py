@@ -11,10 +11,23 @@ splits; their groups (cycles, or stations where cycles are few) carry the interv
 and most of its observations, so they belong to one group and never count as independent.
 """
 
-__all__ = ["METRICS", "Part", "Row", "Score", "Side", "against_observations", "against_truth", "matching", "summarise"]
+__all__ = [
+    "METRICS",
+    "Part",
+    "Row",
+    "Score",
+    "Side",
+    "against_observations",
+    "against_truth",
+    "by_cycle",
+    "labels_of",
+    "matching",
+    "summarise",
+]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -200,6 +213,26 @@ def summarise(parts: Sequence[Part]) -> tuple[Row, ...]:
     keys = dict.fromkeys((p.target, p.variable) for p in parts)
     ordered = sorted(keys, key=lambda key: _TARGETS.index(key[0]))
     return tuple(_row([p for p in parts if (p.target, p.variable) == key]) for key in ordered)
+
+
+def by_cycle(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """The scores of every analysis by itself: a record a part, `spread` being sqrt(mean [(1 + 1/M) s^2 + R])."""
+    records = []
+    for part in sorted(parts, key=lambda p: (p.cycle, p.split)):
+        total = part.sums.together()
+        record: dict[str, Any] = {
+            "cycle": format_time(part.cycle),
+            "split": part.split,
+            "target": part.target,
+            "variable": part.variable,
+            "unit": part.unit,
+            "side": part.side,
+            "members": part.members,
+            "n": int(total.count[0]),
+        }
+        record |= {name: _number(float(metric(total)[0])) for name, metric in METRICS.items()}
+        records.append(record | {"spread": float(np.sqrt(total.mean("variance")[0]))})
+    return records
 
 
 def _row(parts: Sequence[Part]) -> Row:

@@ -1,9 +1,10 @@
 """Intervals of scores: how much a score would change if other days or other stations had been scored.
 
 Block bootstrap (Künsch 1989, https://doi.org/10.1214/aos/1176347265; circular form of Politis and Romano 1992): blocks
-of L consecutive values are drawn with replacement until there are as many as before, the score is computed anew, and the
-interval holds the middle 95 % of the scores. L = ceil(T^(1/3)) keeps the correlation of neighbouring cycles; stations,
-which have no order, are drawn one by one (L = 1). Intervals from few blocks are too narrow: below `FEW` none is given.
+of L consecutive values are drawn with replacement until there are as many as before, the score is computed anew, and
+the interval holds the middle 95 % of the scores. L = ceil(T^(1/3)) keeps the correlation of neighbouring cycles;
+stations, which have no order, are drawn one by one (L = 1). Intervals from few blocks are too narrow: below `FEW` none
+is given.
 """
 
 __all__ = ["FEW", "block_bootstrap", "flat_limit", "intervals", "resamples"]

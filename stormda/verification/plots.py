@@ -1,0 +1,142 @@
+"""Figures of scores: pure functions from arrays to the bytes of a PNG file, without a display.
+
+Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart; lines differ in style.
+"""
+
+__all__ = ["COLOURS", "png", "rank_histogram", "score_bars", "time_series"]
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stormda.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DOTS = 110  # an inch
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches, drawn by Agg."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(width, height), dpi=_DOTS, layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+def png(drawn: "Figure") -> bytes:
+    """The bytes of a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def time_series(
+    lines: Mapping[str, tuple[Array, Array]], *, spin_up: int = 0, unit: str = "", title: str = "RMSE and spread"
+) -> bytes:
+    """RMSE (solid) and spread (dashed) of every cycle; calibrated ensembles have the two lines together.
+
+    Args:
+        lines: by method (RMSE [T], spread [T]), spread being sqrt(mean (1 + 1/M) s^2).
+        spin_up: first cycles that are not scored; they are shaded.
+        unit: of both.
+        title: above the figure.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = figure(5.4, 3.2)
+    axes = drawn.add_subplot()
+    for (name, (rmse, spread)), colour in zip(lines.items(), _cycle(len(lines)), strict=True):
+        cycles = np.arange(1, len(rmse) + 1)
+        axes.plot(cycles, rmse, color=colour, linewidth=1.4, label=f"{name}: RMSE")
+        axes.plot(cycles, spread, color=colour, linewidth=1.1, linestyle="--", label=f"{name}: spread")
+    if spin_up:
+        axes.axvspan(0.5, spin_up + 0.5, color="0.9", zorder=0, label="spin-up, not scored")
+    axes.set(xlabel="cycle", ylabel=f"[{unit}]" if unit else "", title=title, ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.01)
+    _tidy(axes)
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return png(drawn)
+
+
+def rank_histogram(
+    counts: Mapping[str, Array], *, limits: Mapping[str, float] | None = None, title: str = "rank histogram"
+) -> bytes:
+    """How often the reference had each rank among the members, beside the flat line of a calibrated ensemble.
+
+    Args:
+        counts: by method or side [M + 1], counts or frequencies.
+        limits: by the same names: the flatness that a calibrated ensemble stays below; told in the legend.
+        title: above the figure.
+    """
+    drawn = figure(4.6, 3.0)
+    axes = drawn.add_subplot()
+    tallest = 0.0
+    for (name, own), colour in zip(counts.items(), _cycle(len(counts)), strict=True):
+        own = np.asarray(own, dtype=float)
+        relative = own / max(own.sum(), 1e-300) * own.size  # 1 is flat, whatever the size of the ensemble
+        edges = np.linspace(0.0, 1.0, own.size + 1)
+        flatness = np.abs(relative - 1).mean()
+        limit = (limits or {}).get(name)
+        label = f"{name}: flatness {flatness:.2f}" + (f" (limit {limit:.2f})" if limit is not None else "")
+        axes.stairs(relative, edges, color=colour, linewidth=1.5, label=label)
+        axes.stairs(relative, edges, color=colour, alpha=0.12, fill=True)
+        tallest = max(tallest, relative.max(initial=0.0))
+    axes.axhline(1.0, color="0.35", linewidth=1.0, linestyle=":")
+    axes.set(xlabel="rank / number of members", ylabel="frequency / flat", title=title)
+    axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.3 * tallest)))
+    _tidy(axes)
+    axes.legend(frameon=False, fontsize=8)
+    return png(drawn)
+
+
+def score_bars(
+    scores: Mapping[str, Mapping[str, tuple[float, float, float]]], *, unit: str = "", title: str = ""
+) -> bytes:
+    """Bars with their intervals: one panel a score, one bar a method; values are written beside the bars.
+
+    Args:
+        scores: by score and method (value, low, high); low and high may be NaN.
+        unit: of the scores.
+        title: above the figure.
+    """
+    methods = list(dict.fromkeys(m for by_method in scores.values() for m in by_method))
+    drawn = figure(3.4 * len(scores) + 0.6, 0.45 * len(methods) + 1.3)
+    for panel, (name, by_method) in enumerate(scores.items()):
+        axes = drawn.add_subplot(1, len(scores), panel + 1)
+        for row, (method, colour) in enumerate(zip(methods, _cycle(len(methods)), strict=True)):
+            if method not in by_method:
+                continue
+            value, low, high = by_method[method]
+            axes.barh(row, value, color=colour, alpha=0.8, height=0.6)
+            if np.isfinite([low, high]).all():
+                axes.plot([low, high], [row, row], color="black", linewidth=1.4, marker="|", markersize=7)
+            right = np.nanmax([value, high])
+            axes.annotate(f" {value:.3g}", (right, row), va="center", fontsize=8)
+        axes.set_yticks(range(len(methods)), methods if panel == 0 else [""] * len(methods))
+        axes.set(title=name, xlabel=f"[{unit}]" if unit else "")
+        axes.invert_yaxis()
+        axes.margins(x=0.2)
+        axes.set_xlim(left=0)
+        _tidy(axes)
+    if title:
+        drawn.suptitle(title)
+    return png(drawn)
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _tidy(axes: "Axes") -> None:
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

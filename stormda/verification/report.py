@@ -1,0 +1,324 @@
+"""Reports for people: one self-contained page of HTML with scores, rank histograms, maps and provenance.
+
+Pictures are embedded, so a page can be mailed or printed; each has a text that says what it shows. The words and the
+look are in `templates/report/`; here are only the numbers and pictures that go into them.
+"""
+
+__all__ = ["Picture", "Section", "Snapshot", "cycle_page", "map_sections", "verification_page"]
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from stormda import __version__
+from stormda.grid import Grid
+from stormda.observations import QC, Observations
+from stormda.time import format_time
+from stormda.types import Array
+from stormda.variables import Channel
+from stormda.verification.compare import Row, labels_of
+from stormda.verification.maps import Scale, field_map, observation_map
+from stormda.verification.plots import rank_histogram, time_series
+
+_CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
+_TARGETS = {
+    "withheld": "Against withheld observations (kept out of the analysis)",
+    "used": "Against the observations that were used (a fit, not skill)",
+    "truth": "Against the gridded truth (weighted by area)",
+}
+_INTERVALS = {
+    "cycles": "blocks of consecutive cycles",
+    "stations": "stations, for there are too few cycles",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and the text for those who cannot see it."""
+
+    data: bytes
+    alt: str
+
+    @property
+    def base64(self) -> str:
+        """For a page."""
+        return base64.b64encode(self.data).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Pictures under a heading."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One analysis, as maps show it.
+
+    Args:
+        cycle, split: which analysis.
+        channels, grid: of the fields, C x H x W, physical units.
+        analysis, spread: ensemble mean and standard deviation [C, H, W].
+        background: ensemble mean [C, H, W]; None where the file is missing.
+        truth: by channel name [H, W]; empty where there is none.
+        observations: with their codes and withheld flags; None where the file is missing.
+    """
+
+    cycle: np.datetime64
+    split: int
+    channels: tuple[Channel, ...]
+    grid: Grid
+    analysis: Array
+    spread: Array
+    background: Array | None
+    truth: Mapping[str, Array]
+    observations: Observations | None
+
+
+def verification_page(
+    *,
+    method: str,
+    lead: str,
+    rows: Sequence[Row],
+    by_cycle: Sequence[Mapping[str, Any]],
+    snapshot: Snapshot | None,
+    sections: Sequence[Section],
+    missing: Sequence[str],
+    facts: Mapping[str, Any],
+    configuration: str,
+) -> str:
+    """The page of a verification: rows of the table, scores of every cycle, maps of one analysis (`map_sections`)."""
+    return _render(
+        "verification.html",
+        title=f"Verification of method {method}",
+        lead=lead,
+        rows=rows,
+        sentences=_sentences(rows),
+        how=_how(rows),
+        ranks=_rank_pictures(rows),
+        series=_series_pictures(by_cycle),
+        sections=sections,
+        shown=_called(snapshot) if snapshot else "",
+        missing=missing,
+        facts=_lines(facts),
+        configuration=configuration,
+    )
+
+
+def cycle_page(
+    *,
+    method: str,
+    members: int,
+    rows: Sequence[Row],
+    snapshot: Snapshot,
+    sections: Sequence[Section],
+    facts: Mapping[str, Any],
+    configuration: str,
+) -> str:
+    """The page of one analysis, with its maps (`map_sections`)."""
+    return _render(
+        "cycle.html",
+        title=f"Analysis of {format_time(snapshot.cycle)}",
+        lead=f"Method {method}, {members} members, {snapshot.grid}, {', '.join(c.name for c in snapshot.channels)}.",
+        rows=rows,
+        how=_how(rows),
+        sections=sections,
+        counts=_counts(snapshot.observations),
+        missing=(),
+        facts=_lines(facts),
+        configuration=configuration,
+    )
+
+
+def map_sections(snapshot: Snapshot) -> tuple[Section, ...]:
+    """The maps of the first channels: truth, background, analysis, increment, spread, errors, observations."""
+    chosen = snapshot.channels[:_CHANNELS]
+    sections = [
+        Section(f"{c.name}: {c.info.long_name} [{c.info.unit}]", tuple(_channel_maps(snapshot, i, c)))
+        for i, c in enumerate(chosen)
+    ]
+    if len(chosen) < len(snapshot.channels):
+        left = ", ".join(c.name for c in snapshot.channels[_CHANNELS:])
+        sections.append(Section(f"Without maps, to keep this page light: {left}", ()))
+    return tuple(sections)
+
+
+def _channel_maps(snapshot: Snapshot, index: int, channel: Channel) -> list[Picture]:
+    analysis, spread = snapshot.analysis[index], snapshot.spread[index]
+    background = None if snapshot.background is None else snapshot.background[index]
+    truth = snapshot.truth.get(channel.name)
+    shared = Scale.of(*(f for f in (truth, background, analysis) if f is not None))
+    fields: list[tuple[str, Array, Scale]] = []
+    if truth is not None:
+        fields.append(("truth", truth, shared))
+    if background is not None:
+        fields.append(("background mean", background, shared))
+    fields.append(("analysis mean", analysis, shared))
+    if background is not None:
+        increment = analysis - background
+        fields.append(("increment: analysis - background", increment, Scale.about_zero(increment)))
+    fields.append(("analysis spread", spread, Scale.from_zero(spread)))
+    if truth is not None:
+        errors = {"analysis error": analysis - truth}
+        if background is not None:
+            errors = {"background error": background - truth, **errors}
+        scale = Scale.about_zero(*errors.values())
+        fields += [(f"{name}: mean - truth", error, scale) for name, error in errors.items()]
+    pictures = [_field(snapshot, channel, *field) for field in fields]
+    if snapshot.observations is not None:
+        pictures.append(_places(snapshot, channel, snapshot.observations))
+    return pictures
+
+
+def _field(snapshot: Snapshot, channel: Channel, title: str, field_HW: Array, scale: Scale) -> Picture:
+    unit, mean = channel.info.unit, float(np.average(field_HW, weights=snapshot.grid.weights))
+    alt = (
+        f"Map of the {title} of {channel.info.long_name}, {format_time(snapshot.cycle)}: "
+        f"from {field_HW.min():.4g} to {field_HW.max():.4g} {unit}, on average {mean:.4g} {unit}."
+    )
+    return Picture(field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale), alt)
+
+
+def _places(snapshot: Snapshot, channel: Channel, observations: Observations) -> Picture:
+    own = observations.where(labels_of(observations, snapshot.channels) == channel.name)
+    own = own.where(own["qc"] != QC.OUTSIDE_GRID)
+    status = _status(own)
+    places = {
+        s: (own["latitude"][status == s], own["longitude"][status == s]) for s in ("used", "withheld", "rejected")
+    }
+    told = ", ".join(f"{len(latitude)} {s}" for s, (latitude, _) in places.items())
+    alt = f"Map of the observations of {channel.info.long_name}, {format_time(snapshot.cycle)}: {told}."
+    return Picture(observation_map(snapshot.grid, places, title="observations"), alt)
+
+
+def _status(observations: Observations) -> Array:
+    good, withheld = observations["qc"] == QC.USED, observations["withheld"].astype(bool)
+    return np.where(good, np.where(withheld, "withheld", "used"), "rejected")
+
+
+def _rank_pictures(rows: Sequence[Row]) -> list[Picture]:
+    pictures = []
+    for row in rows:
+        sides = {name: s for name, s in (("background", row.background), ("analysis", row.analysis)) if s is not None}
+        if row.target == "used" or not all(np.isfinite(s.ranks).all() for s in sides.values()):
+            continue
+        counts = {name: np.array(s.ranks) for name, s in sides.items()}
+        limits = {name: s.flat_limit for name, s in sides.items() if s.flat_limit is not None}
+        told = "; ".join(
+            f"{name}: flatness {s.flatness:.2f}, lowest rank {s.ranks[0] * len(s.ranks):.2f} and highest "
+            f"{s.ranks[-1] * len(s.ranks):.2f} times as often as in a flat histogram"
+            for name, s in sides.items()
+        )
+        title = f"{row.variable} against {row.target}"
+        drawn = rank_histogram(counts, limits=limits, title=title)
+        pictures.append(Picture(drawn, f"Rank histogram of {title}. {told}."))
+    return pictures
+
+
+def _series_pictures(by_cycle: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """RMSE and spread by cycle, averaged over splits as squares; only from three cycles on."""
+    pictures = []
+    keys = dict.fromkeys((r["target"], r["variable"], r["unit"]) for r in by_cycle)
+    for target, variable, unit in sorted(keys, key=lambda key: key[0] == "truth"):
+        own = [r for r in by_cycle if (r["target"], r["variable"]) == (target, variable)]
+        cycles = sorted({r["cycle"] for r in own})
+        if len(cycles) < 3 or target == "used":
+            continue
+        lines = {}
+        for side in ("background", "analysis"):
+            squares = [[(r["rmse"], r["spread"]) for r in own if r["cycle"] == c and r["side"] == side] for c in cycles]
+            if all(squares):
+                error, spread = np.sqrt(np.array([np.mean(np.square(s), axis=0) for s in squares])).T
+                lines[side] = (error, spread)
+        if lines:
+            title = f"{variable} against {target}"
+            told = "; ".join(f"{s}: RMSE from {e.min():.4g} to {e.max():.4g} {unit}" for s, (e, _) in lines.items())
+            pictures.append(
+                Picture(
+                    time_series(lines, unit=unit, title=title),
+                    f"RMSE and spread of {title}, {cycles[0]} to {cycles[-1]}. {told}.",
+                )
+            )
+    return pictures
+
+
+def _sentences(rows: Sequence[Row]) -> list[str]:
+    """What the table says, in words."""
+    lines = []
+    for row in rows:
+        if row.target == "used" or row.improvement is None or row.improvement.value is None:
+            continue
+        assert row.background is not None and row.analysis is not None
+        change = row.improvement.value
+        before, after = (number(side.scores["rmse"].value) for side in (row.background, row.analysis))
+        where = "withheld observations" if row.target == "withheld" else "the truth"
+        verb = "reduces" if change >= 0 else "increases"
+        lines.append(
+            f"{row.variable}: against {where} the analysis {verb} the RMSE of the background by {abs(change):.0f} %, "
+            f"from {before} to {after} {row.unit}."
+        )
+    return lines
+
+
+def _how(rows: Sequence[Row]) -> str:
+    kinds = dict.fromkeys(r.interval for r in rows if r.interval != "none")
+    text = "Squares and scores are averaged over all values, cycles and splits before roots are taken. "
+    if kinds:
+        drawn = " or ".join(_INTERVALS[k] for k in kinds)
+        text += f"Intervals hold the middle 95 % of a bootstrap over {drawn}. "
+    if any(r.interval == "none" for r in rows):
+        text += "Where there are too few cycles to resample, no interval is given. "
+    return text + "Spread/skill counts the observation error where observations are the reference."
+
+
+def _counts(observations: Observations | None) -> list[tuple[str, str, str, int]]:
+    if observations is None:
+        return []
+    status = _status(observations)
+    why = np.array([QC(int(code)).words for code in observations["qc"]], dtype=object)
+    words = np.where(status == "rejected", "not used: " + why, status)
+    table = Counter(zip(observations["source"].astype(str), observations["variable"].astype(str), words, strict=True))
+    return [(str(s), str(v), str(w), n) for (s, v, w), n in sorted(table.items())]
+
+
+def _called(snapshot: Snapshot) -> str:
+    return f"{format_time(snapshot.cycle)}, withheld stations of split {snapshot.split}"
+
+
+def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Facts as words and texts; of nested facts every leaf."""
+    lines: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            lines += [(f"{name}: {inner}", text) for inner, text in _lines(value)]
+        elif isinstance(value, (list, tuple)):
+            lines.append((name.replace("_", " "), ", ".join(map(str, value))))
+        elif value is not None:
+            lines.append((name.replace("_", " "), str(value)))
+    return lines
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Some significant digits, without an exponent for large numbers; `-` for None."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def _render(template: str, **context: Any) -> str:
+    folder = files("stormda.templates").joinpath("report")
+    loader = jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    environment.filters["rounded"] = lambda value: number(value, digits=3)
+    return environment.get_template(template).render(version=__version__, targets=_TARGETS, **context)
