@@ -1,0 +1,143 @@
+"""From fields to tokens: patches of every variable, pooled to one token a place, and what the network knows beside fields.
+
+A patch of p x p points with a rim of one point becomes, for each variable with weights of its own, a token; a token of the
+place is the answer of one learned query to the tokens of its variables (as ClimaX does, Nguyen et al. 2023,
+https://arxiv.org/abs/2301.10343), so that the cost of the blocks does not grow with the number of variables. History frames
+are pooled by a learned query in the same way. A learned token stands for "nothing is known", so a pool is never empty.
+"""
+
+__all__ = ["Patches", "Pool", "VariableEmbedding", "forcing", "fourier", "static_fields"]
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stormda.layout import WHOLE, Layout
+from stormda.types import Array
+
+_YEAR = 365.2425 * 86400.0  # s
+_RIM = 1  # points around a patch
+
+
+def forcing(times: Array) -> Array:
+    """Forcing features [T, 4], float32: cosine and sine of the phase of the year and of the day, UTC."""
+    seconds = np.asarray(times).astype("datetime64[s]").astype(np.int64)
+    angles = 2 * np.pi * np.stack([seconds % _YEAR / _YEAR, seconds % 86400 / 86400.0], axis=1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(len(seconds), 4).astype(np.float32)
+
+
+def static_fields(latitude_HW: Array, longitude_HW: Array, weights_HW: Array) -> Array:
+    """Fields [5, H, W], float32, that never change: sine and cosine of latitude and of longitude, area."""
+    lat, lon = np.deg2rad(latitude_HW), np.deg2rad(longitude_HW)
+    return np.stack([np.sin(lat), np.cos(lat), np.sin(lon), np.cos(lon), weights_HW]).astype(np.float32)
+
+
+def fourier(noise_B: Tensor, count: int) -> Tensor:
+    """Features [B, 2 count] of ln(sigma)/4: cosines and sines of rising frequency."""
+    angles = noise_B[:, None] * math.pi * 2.0 ** torch.arange(-2, count - 2, device=noise_B.device).to(noise_B)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class Patches:
+    """Cuts fields [..., H, W] into patches with a rim, and joins patches to fields.
+
+    Args:
+        shape: (H, W), any; a grid that p does not divide is filled up and cropped.
+        patch: p; no larger than the grid along either axis.
+        periodic: which axes wrap.
+    """
+
+    def __init__(self, shape: tuple[int, int], patch: int, periodic: tuple[bool, bool]) -> None:
+        self.shape, self.periodic = shape, periodic
+        self.size = (min(patch, shape[0]), min(patch, shape[1]))
+        self.count = (math.ceil(shape[0] / self.size[0]), math.ceil(shape[1] / self.size[1]))
+
+    @property
+    def points(self) -> int:
+        """Points of a patch, without its rim."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def window(self) -> int:
+        """Points of a patch with its rim."""
+        return (self.size[0] + 2 * _RIM) * (self.size[1] + 2 * _RIM)
+
+    def cut(self, x: Tensor, layout: Layout = WHOLE) -> Tensor:
+        """[B, G, H, W] -> [B, N, G, window]."""
+        x = layout.halo(x, _RIM, self.periodic)
+        fill = [n * p - s for n, p, s in zip(self.count, self.size, self.shape, strict=True)]
+        if any(fill):
+            x = functional.pad(x, (0, fill[1], 0, fill[0]), mode="replicate")
+        ph, pw = self.size
+        x = x.unfold(-2, ph + 2 * _RIM, ph).unfold(-2, pw + 2 * _RIM, pw)  # [B, G, h, w, ., .]
+        return x.flatten(-2).flatten(2, 3).transpose(1, 2)
+
+    def join(self, x_BNCP: Tensor) -> Tensor:
+        """[B, N, C, points] -> [B, C, H, W]."""
+        b, _, c, _ = x_BNCP.shape
+        x = x_BNCP.transpose(1, 2).reshape(b, c, *self.count, *self.size).transpose(3, 4)
+        x = x.reshape(b, c, self.count[0] * self.size[0], self.count[1] * self.size[1])
+        return x[..., : self.shape[0], : self.shape[1]]
+
+    def positions(self) -> Tensor:
+        """Row and column of each patch [N, 2], in patches."""
+        rows, columns = torch.meshgrid(*(torch.arange(n) for n in self.count), indexing="ij")
+        return torch.stack([rows.flatten(), columns.flatten()], dim=1)
+
+    def periods(self) -> tuple[float | None, float | None]:
+        """Length of each axis in patches where it wraps, else None."""
+        lengths = [s / p if wraps else None for s, p, wraps in zip(self.shape, self.size, self.periodic, strict=True)]
+        return lengths[0], lengths[1]
+
+
+class VariableEmbedding(nn.Module):
+    """Patches of C variables, each with F planes, to tokens: weights and an embedding a variable.
+
+    Args:
+        channels: C.
+        features: numbers of a patch of one variable (planes x window).
+        width: D.
+    """
+
+    def __init__(self, channels: int, features: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, features, width) / math.sqrt(features))
+        self.variable = nn.Parameter(0.1 * torch.randn(channels, width))
+
+    def forward(self, x_BNCF: Tensor) -> Tensor:
+        """[B, N, C, F] -> [B, N, C, D]."""
+        return torch.einsum("bncf,cfd->bncd", x_BNCF, self.weight) + self.variable
+
+
+class Pool(nn.Module):
+    """One learned query pools S tokens to one: [..., S, D] -> [..., D], whatever S and whichever are masked.
+
+    Args:
+        width: D.
+        heads: each pools with weights of its own.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, width // heads))
+        self.nothing = nn.Parameter(torch.zeros(width))
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool; `mask` [..., S], true where a token is there. Where none is, the learned token stands."""
+        k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.key, self.value))
+        scores = (k * self.query).sum(-1) / math.sqrt(self.query.shape[-1])  # [..., S, heads]
+        if mask is not None:
+            scores = scores.masked_fill(~mask[..., None], -math.inf)
+        scores = torch.cat([scores, scores.new_zeros(*scores.shape[:-2], 1, self.heads)], dim=-2)
+        weights = scores.softmax(dim=-2)
+        pooled = (weights[..., :-1, :, None] * v).sum(dim=-3).flatten(-2)
+        return (
+            pooled
+            + weights[..., -1, :, None].expand(*pooled.shape[:-1], self.heads, v.shape[-1]).flatten(-2) * self.nothing
+        )

@@ -1,0 +1,128 @@
+"""STORM: a transformer that denoises the state, given frames of its past.
+
+    tokens   = pool over variables of patches(x_t, guess, spread, gain)  + places
+    history  = pool over frames and variables of patches(mean, log error)  + places
+    n        = noise level and season
+    blocks   -> a patch of the output a variable, zero at the start of training
+
+The preconditioning around it, which makes noisy fields and targets of unit size, is `stormda.diffusion.denoise`. Any grid
+(regional, periodic, 1 x n), any variables, any number of frames; the network knows no configuration and no process.
+After STORM (arXiv 2604.16590), with attention that is global in every layer (`stormda.nn.attention`).
+"""
+
+__all__ = ["Storm"]
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stormda.layout import WHOLE, Layout
+from stormda.nn.attention import rotary
+from stormda.nn.block import Block
+from stormda.nn.embedding import Patches, Pool, VariableEmbedding, fourier
+
+_FOURIER = 8  # frequencies of the noise embedding
+_STATE_PLANES = 4  # noisy field, guess, spread, gain
+_HISTORY_PLANES = 2  # mean, log error
+
+
+class Storm(nn.Module):
+    """The network F of EDM preconditioning.
+
+    Args:
+        channels: C.
+        shape: (H, W).
+        static: fields that never change, [F0, H, W].
+        periodic: which axes wrap.
+        frames: K history frames, oldest first.
+        patch, width, blocks, heads, latents: the size of the network; `latents` 0: only softmax attention.
+        forcing: number of forcing features.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        shape: tuple[int, int],
+        static: Tensor,
+        *,
+        periodic: tuple[bool, bool],
+        frames: int,
+        patch: int,
+        width: int,
+        blocks: int,
+        heads: int,
+        latents: int,
+        forcing: int = 4,
+    ) -> None:
+        super().__init__()
+        if width % (4 * heads):
+            raise ValueError(f"width {width} is not a multiple of 4 x {heads} heads")
+        self.patches = Patches(shape, patch, periodic)
+        window = self.patches.window
+        self.register_buffer("static", static.to(torch.float32), persistent=True)
+        angles = rotary(self.patches.positions(), self.patches.periods(), width // heads)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        self.places = nn.Linear(static.shape[0] * window, width)
+        self.embed = VariableEmbedding(channels, _STATE_PLANES * window, width)
+        self.pool = Pool(width, heads)
+        self.embed_history = VariableEmbedding(channels, _HISTORY_PLANES * window, width)
+        self.frame = nn.Parameter(0.1 * torch.randn(frames, 1, width))
+        self.pool_history = Pool(width, heads)
+        self.noise = nn.Linear(2 * _FOURIER, width)
+        self.season = nn.Linear(forcing, width)
+        self.condition = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.blocks = nn.ModuleList(Block(width, heads, latents) for _ in range(blocks))
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, channels * self.patches.points)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        for block in self.blocks:  # The sum of 3 x blocks branches starts as large as the tokens.
+            for last in (block.attention.out, block.cross.out, block.mlp[2]):  # type: ignore[union-attr, index]
+                last.weight.data.div_(math.sqrt(3 * blocks))  # type: ignore[union-attr]
+
+    def forward(
+        self,
+        state_BPCHW: Tensor,
+        noise_B: Tensor,
+        history_mean_BKCHW: Tensor,
+        history_error_BKCHW: Tensor,
+        history_mask_BK: Tensor,
+        forcing_BF: Tensor,
+        layout: Layout = WHOLE,
+    ) -> Tensor:
+        """F_BCHW.
+
+        Args:
+            state_BPCHW: four planes of unit size: the noisy field, the guess from the past, its spread, the gain.
+            noise_B: ln(sigma)/4.
+            history_mean_BKCHW: mean of K frames, oldest first.
+            history_error_BKCHW: standard deviation of their error.
+            history_mask_BK: true where a frame is there.
+            forcing_BF: phase of the year and the day.
+            layout: how the tokens are spread over processes.
+        """
+        places = self.places(self.patches.cut(self.static[None], layout).flatten(2))  # [1, N, D]
+        x = self.pool(self.embed(self._planes(state_BPCHW, layout))) + places
+        history = self._history(history_mean_BKCHW, history_error_BKCHW, history_mask_BK, layout) + places
+        n = self.condition(self.noise(fourier(noise_B, _FOURIER)) + self.season(forcing_BF))
+        for block in self.blocks:
+            x = block(x, history, n, (self.cos, self.sin), layout)
+        y_BNO = self.head(self.norm(x))
+        return self.patches.join(y_BNO.unflatten(-1, (-1, self.patches.points)))
+
+    def _planes(self, x_BPCHW: Tensor, layout: Layout) -> Tensor:
+        """[B, P, C, H, W] -> [B, N, C, P x window]."""
+        b, p, c = x_BPCHW.shape[:3]
+        cut = self.patches.cut(x_BPCHW.flatten(1, 2), layout)
+        return cut.unflatten(2, (p, c)).transpose(2, 3).flatten(3)
+
+    def _history(self, mean: Tensor, error: Tensor, mask_BK: Tensor, layout: Layout) -> Tensor:
+        """One token a place from all frames and variables: [B, N, D]."""
+        b, k, c = mean.shape[:3]
+        planes = torch.stack([mean, error.clamp_min(1e-2).log() / 2], dim=2)  # [B, K, 2, C, H, W]
+        tokens = self.embed_history(self._planes(planes.flatten(0, 1), layout))  # [B K, N, C, D]
+        tokens = tokens.unflatten(0, (b, k)).transpose(1, 2) + self.frame  # [B, N, K, C, D]
+        mask = mask_BK[:, None, :, None].expand(b, tokens.shape[1], k, c)
+        return self.pool_history(tokens.flatten(2, 3), mask.flatten(2))

@@ -1,0 +1,229 @@
+"""The training loop: minimise an objective, average the weights, keep the best, survive being killed.
+
+    AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), linear warm-up then half a cosine to zero, over steps or
+    over minutes; gradients clipped by norm; exponential moving average of the weights (EMA), which is what is validated and kept.
+
+The loop knows neither weather nor files of weather: an `objective` is a function of the model and of the number of the step,
+which decides every random number in it. A step is therefore a pure function of the weights and its number, and a run that was
+killed and goes on from its checkpoint gives the same curve as one that was not.
+"""
+
+__all__ = ["Objective", "Outcome", "Settings", "Validate", "fit"]
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stormda.errors import StormdaError
+from stormda.store.publish import write_text
+from stormda.training.checkpoint import read_checkpoint, write_checkpoint
+from stormda.types import Progress, silent
+
+Objective = Callable[[nn.Module, int], Tensor]
+"""(model, number of the step) -> loss to minimise, a scalar."""
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+"""model -> scores, among them `loss`, which decides which weights are kept."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; see `TrainConfig` for the meaning of each.
+
+    Args:
+        patience: validations without progress after which training ends; None: never.
+        checkpoint_every: seconds.
+    """
+
+    steps: int
+    minutes: float | None = None
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warm_up: int = 200
+    clip: float = 1.0
+    average: float = 0.999
+    validate_every: int = 250
+    checkpoint_every: float = 60.0
+    patience: int | None = None
+
+
+@dataclass
+class Outcome:
+    """What came out: the model holds the best averaged weights.
+
+    Args:
+        finished: false if `stop` asked for an end; a later call goes on.
+        step: steps done.
+        seconds: of training, over all calls.
+        best: scores of the kept weights.
+        curve: one row a validation: step, seconds, learning rate, training loss, scores.
+    """
+
+    finished: bool
+    step: int
+    seconds: float
+    best: dict[str, float]
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+class _State:
+    """Everything that a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, settings: Settings) -> None:
+        self.model = model
+        self.averaged = deepcopy(model).requires_grad_(False)
+        self.best = deepcopy(self.averaged.state_dict())
+        decayed = [p for p in model.parameters() if p.ndim > 1]
+        others = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        )
+        self.step, self.seconds, self.loss, self.stale = 0, 0.0, math.nan, 0
+        self.scores: dict[str, float] = {}
+        self.curve: list[dict[str, float]] = []
+
+    _PLAIN = ("step", "seconds", "loss", "stale", "scores", "curve")
+
+    def pack(self) -> dict[str, Any]:
+        parts = {"model": self.model, "averaged": self.averaged, "optimiser": self.optimiser}
+        packed: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+        return packed | {"best": self.best} | {name: getattr(self, name) for name in self._PLAIN}
+
+    def unpack(self, packed: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(packed["model"])
+        self.averaged.load_state_dict(packed["averaged"])
+        self.optimiser.load_state_dict(packed["optimiser"])
+        self.best = packed["best"]
+        for name in self._PLAIN:
+            setattr(self, name, packed[name])
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    validate: Validate,
+    settings: Settings,
+    folder: Path,
+    *,
+    job: str,
+    progress: Progress = silent,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train, or go on training, and leave the best averaged weights in `model`.
+
+    Args:
+        model: its parameters are trained.
+        objective, validate: see their types.
+        settings: how.
+        folder: for `checkpoint.pt` and `log.csv`.
+        job: a fingerprint, `key: value` lines, of all that a checkpoint must agree with.
+        progress: told about steps.
+        stop: asked after each step; true ends the call with a checkpoint.
+
+    Raises:
+        StormdaError: the loss is not finite.
+        CheckpointError: the checkpoint in `folder` belongs to another job, or is damaged.
+    """
+    path, state = folder / "checkpoint.pt", _State(model, settings)
+    if packed := read_checkpoint(path, job):
+        state.unpack(packed)
+    start = saved = monotonic()
+    before = state.seconds
+
+    def save() -> None:
+        nonlocal saved
+        state.seconds = before + monotonic() - start
+        write_checkpoint(path, state.pack(), job)
+        saved = monotonic()
+
+    interrupted = False
+    while not (done := _done(state, settings)) and not interrupted:
+        progress(f"training, loss {state.loss:.4f}", *_position(state, settings))
+        _step(state, objective, settings)
+        state.seconds = before + monotonic() - start
+        if state.step % settings.validate_every == 0 or _done(state, settings):
+            _validate(state, validate, settings)
+            _write_log(folder / "log.csv", state.curve)
+        interrupted = stop()
+        if interrupted or monotonic() - saved > settings.checkpoint_every:
+            save()
+    save()
+    model.load_state_dict(state.best)
+    return Outcome(done or _done(state, settings), state.step, state.seconds, dict(state.scores), list(state.curve))
+
+
+def _fraction(state: _State, settings: Settings) -> float:
+    """How much of the training is done, 0..1: the larger of the shares of steps and of minutes."""
+    share = state.step / settings.steps
+    return share if settings.minutes is None else max(share, state.seconds / (60 * settings.minutes))
+
+
+def _done(state: _State, settings: Settings) -> bool:
+    tired = settings.patience is not None and state.stale >= settings.patience
+    return _fraction(state, settings) >= 1 or tired
+
+
+def _position(state: _State, settings: Settings) -> tuple[int, int]:
+    fraction = _fraction(state, settings)
+    return state.step, settings.steps if fraction == 0 else max(state.step, round(state.step / fraction))
+
+
+def _learning_rate(state: _State, settings: Settings) -> float:
+    warm = min(1.0, (state.step + 1) / max(settings.warm_up, 1))
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, _fraction(state, settings))))
+
+
+def _step(state: _State, objective: Objective, settings: Settings) -> None:
+    rate = _learning_rate(state, settings)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.model.train()
+    loss = objective(state.model, state.step)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
+    value = loss.item()
+    if not (math.isfinite(value) and bool(torch.isfinite(norm))):
+        raise StormdaError(
+            f"the training loss is not finite at step {state.step}",
+            key="train.learning_rate",
+            hint=f"lower train.learning_rate (now {settings.learning_rate:g}) or train.clip (now {settings.clip:g})",
+        )
+    state.optimiser.step()
+    state.step += 1
+    state.loss = value if math.isnan(state.loss) else 0.98 * state.loss + 0.02 * value
+    decay = min(settings.average, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        for average, now in zip(state.averaged.parameters(), state.model.parameters(), strict=True):
+            average.lerp_(now, 1 - decay)
+
+
+def _validate(state: _State, validate: Validate, settings: Settings) -> None:
+    state.averaged.eval()
+    with torch.no_grad():
+        scores = {name: float(value) for name, value in validate(state.averaged).items()}
+    if not math.isfinite(scores["loss"]):
+        raise StormdaError(
+            "the validation loss is not finite", key="train.learning_rate", hint="lower train.learning_rate"
+        )
+    rate = _learning_rate(state, settings)
+    state.curve.append({"step": state.step, "seconds": state.seconds, "rate": rate, "train": state.loss} | scores)
+    if not state.scores or scores["loss"] < state.scores["loss"]:
+        state.scores, state.stale = scores | {"step": state.step}, 0
+        state.best = deepcopy(state.averaged.state_dict())
+    else:
+        state.stale += 1
+
+
+def _write_log(path: Path, curve: list[dict[str, float]]) -> None:
+    """The whole log at once: after a crash it holds no step twice."""
+    lines = [",".join(curve[0])] + [",".join(f"{row[name]:.6g}" for name in curve[0]) for row in curve]
+    write_text(path, "\n".join(lines) + "\n")
