@@ -7,15 +7,19 @@ archive only its coordinates and statistics.
 __all__ = ["Inspection", "inspect"]
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from stormda import config as configuration
 from stormda.errors import InputError, InputMissing
+from stormda.grid import Grid
+from stormda.nn.weights import FORMAT
 from stormda.pipeline import inspect_netcdf
 from stormda.pipeline.facts import Facts, flatten, text
 from stormda.store.archive import Archive
@@ -126,33 +130,24 @@ def _observations(path: Path) -> tuple[str, Facts]:
 
 
 def _weights(path: Path) -> tuple[str, Facts]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"the weights are truncated or not safetensors ({error})", file=path) from error
-    facts, numbers = Facts(), 0
-    for shape in shapes.values():
-        size = 1
-        for length in shape:
-            size *= length
-        numbers += size
-    facts.add("tensors", len(shapes))
-    facts.add("numbers", f"{numbers:,}")
-    for name, raw in sorted(metadata.items()):
-        for pair in flatten(_parsed(raw), name):
-            facts.add(*pair)
+            names = list(file.keys())
+            if metadata.get("format") != FORMAT:
+                raise _unknown(path, "tensors, but no weights of stormda")
+            sizes = [math.prod(file.get_slice(n).get_shape()) for n in names if n.startswith("network.")]
+            latitude, longitude = file.get_tensor("latitude"), file.get_tensor("longitude")
+        card = json.loads(metadata["card"])
+        grid = Grid(latitude, longitude, tuple(card["periodic"]), card["plane"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"the weights are truncated or damaged ({error})", file=path) from error
+    facts = Facts()
+    facts.add("parameters", f"{sum(sizes):,}")
+    facts.add("grid", grid)
+    for pair in flatten(card):
+        facts.add(*pair)
     return "weights", facts
-
-
-def _parsed(raw: str) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw
 
 
 def _json(path: Path) -> tuple[str, Facts]:

@@ -12,6 +12,7 @@ from stormda import config as configuration
 from stormda.config import Harmonics
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.grid import Grid
+from stormda.nn.weights import FORMAT
 from stormda.observations import QC, Observations
 from stormda.pipeline.inspect import Inspection, inspect
 from stormda.state import State
@@ -117,15 +118,20 @@ def test_an_observation_store(tmp_path: Path) -> None:
     assert found.rows[0] == ("synop", "1", "4", "2019-02-17T12:00Z", "2019-02-17T12:00Z")
 
 
+def weights(path: Path, **metadata: str) -> Path:
+    card = {"architecture": {"width": 96}, "channels": ["msl", "t850"], "plane": False, "periodic": [False, False]}
+    tensors = {"network.a": np.zeros((3, 4)), "network.b": np.zeros(5), "anomaly_sd": np.ones(2)}
+    tensors |= {"latitude": GRID.latitude, "longitude": GRID.longitude}
+    save_file(tensors, path, {"format": FORMAT, "card": json.dumps(card)} | metadata)
+    return path
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "a.bin"])
 def test_weights(tmp_path: Path, name: str) -> None:
-    metadata = {"architecture": json.dumps({"width": 96, "blocks": 4}), "channels": json.dumps(["msl", "t850"])}
-    save_file({"a": np.zeros((3, 4)), "b": np.zeros(5)}, tmp_path / name, metadata | {"note": "plain words"})
-    found = inspect(tmp_path / name)
+    found = inspect(weights(tmp_path / name))
     assert found.kind == "weights"
-    assert (fact(found, "tensors"), fact(found, "numbers")) == ("2", "17")
+    assert (fact(found, "parameters"), fact(found, "grid")) == ("17", "2 x 3, 0..60N 0..20E")
     assert (fact(found, "architecture.width"), fact(found, "channels")) == ("96", "msl, t850")
-    assert fact(found, "note") == "plain words"
 
 
 def test_provenance(tmp_path: Path) -> None:
@@ -184,7 +190,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_truncated_files(tmp_path: Path) -> None:
-    save_file({"a": np.zeros(100)}, tmp_path / "w.safetensors")
+    weights(tmp_path / "w.safetensors")
     write_json(tmp_path / "p.json", provenance("a"))
     write_feedback(tmp_path / "f.nc", observations(), np.zeros((2, 6)), np.zeros((2, 6)), {})
     truncated = [
@@ -208,6 +214,8 @@ def test_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1, 2]")
     (tmp_path / "scores.json").write_text('{"scores": [1, 2]}')
     (tmp_path / "rows.json").write_text('{"scores": {"rows": [{"a": 1}]}}')
+    weights(tmp_path / "other.safetensors", format="another")
+    weights(tmp_path / "damaged.safetensors", card="{")
     (tmp_path / "text.txt").write_text("some words that mean nothing")
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
