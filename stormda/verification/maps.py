@@ -84,7 +84,8 @@ def observation_map(grid: Grid, places: dict[str, tuple[Array, Array]], *, title
         near = np.mod(longitude - middle + 180.0, 360.0) - 180.0 + middle
         size = float(np.clip(4000 / max(len(near), 1), 5, 26))
         axes.scatter(near, latitude, s=size, c=colour, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False, fontsize=7, handletextpad=0.1)
+    style = {"ncols": 3, "frameon": False, "fontsize": 7, "handletextpad": 0.0, "columnspacing": 0.6}
+    drawn.legend(loc="outside lower center", **style)
     return png(drawn)
 
 

@@ -145,6 +145,8 @@ def map_sections(snapshot: Snapshot) -> tuple[Section, ...]:
         Section(f"{c.name}: {c.info.long_name} [{c.info.unit}]", tuple(_channel_maps(snapshot, i, c)))
         for i, c in enumerate(chosen)
     ]
+    if snapshot.observations is not None:
+        sections += _also_observed(snapshot, snapshot.observations)
     if len(chosen) < len(snapshot.channels):
         left = ", ".join(c.name for c in snapshot.channels[_CHANNELS:])
         sections.append(Section(f"Without maps, to keep this page light: {left}", ()))
@@ -174,7 +176,8 @@ def _channel_maps(snapshot: Snapshot, index: int, channel: Channel) -> list[Pict
         fields += [(f"{name}: mean - truth", error, scale) for name, error in errors.items()]
     pictures = [_field(snapshot, channel, *field) for field in fields]
     if snapshot.observations is not None:
-        pictures.append(_places(snapshot, channel, snapshot.observations))
+        own = snapshot.observations.where(labels_of(snapshot.observations, snapshot.channels) == channel.name)
+        pictures.append(_places(snapshot, channel.info.long_name, own))
     return pictures
 
 
@@ -187,15 +190,25 @@ def _field(snapshot: Snapshot, channel: Channel, title: str, field_HW: Array, sc
     return Picture(field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale), alt)
 
 
-def _places(snapshot: Snapshot, channel: Channel, observations: Observations) -> Picture:
-    own = observations.where(labels_of(observations, snapshot.channels) == channel.name)
-    own = own.where(own["qc"] != QC.OUTSIDE_GRID)
+def _also_observed(snapshot: Snapshot, observations: Observations) -> list[Section]:
+    """Where variables were observed that are no channel but that some operator maps to one."""
+    labels = labels_of(observations, snapshot.channels)
+    mapped = labels[observations["qc"] == QC.USED]
+    pictures = {
+        label: _places(snapshot, f"variable {label}", observations.where(labels == label))
+        for label in sorted(set(mapped) - {c.name for c in snapshot.channels})
+    }
+    return [Section(f"Also observed: {', '.join(pictures)}", tuple(pictures.values()))] if pictures else []
+
+
+def _places(snapshot: Snapshot, what: str, observations: Observations) -> Picture:
+    own = observations.where(observations["qc"] != QC.OUTSIDE_GRID)
     status = _status(own)
     places = {
         s: (own["latitude"][status == s], own["longitude"][status == s]) for s in ("used", "withheld", "rejected")
     }
     told = ", ".join(f"{len(latitude)} {s}" for s, (latitude, _) in places.items())
-    alt = f"Map of the observations of {channel.info.long_name}, {format_time(snapshot.cycle)}: {told}."
+    alt = f"Map of the observations of {what}, {format_time(snapshot.cycle)}: {told}."
     return Picture(observation_map(snapshot.grid, places, title="observations"), alt)
 
 
