@@ -1,7 +1,7 @@
 """Data on stdout, talk on stderr.
 
-A result is printed as a table, or with `--json` as one JSON document. Progress is a bar where stderr is a terminal and now
-and then a line where it is a file; with `--log-format json` every line of talk is a JSON object.
+A result is printed as a table, or with `--json` as one JSON document. Progress is a bar where stderr is a terminal, and
+now and then a line where it is a file; with `--log-format json` every line of talk is a JSON object.
 """
 
 __all__ = ["Console", "jsonable"]
@@ -9,14 +9,13 @@ __all__ = ["Console", "jsonable"]
 import json
 import logging
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich import box
 from rich.console import Console as Rich
@@ -24,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from stormda.types import Progress, silent
+if TYPE_CHECKING:
+    from stormda.types import Progress
 
 LINE_EVERY = 30.0  # s between lines of progress in a log
 WIDE = 10_000  # columns where nothing wraps
@@ -98,7 +98,9 @@ class Console:
         self, as_json: bool = False, verbose: bool = False, quiet: bool = False, log_format: str = "text"
     ) -> None:
         self.as_json, self.verbose, self.quiet, self.log_format = as_json, verbose, quiet, log_format
-        self.run: Path | None = None  # The run folder, once the configuration is known: failures leave their traceback there.
+        self.run: Path | None = (
+            None  # The run folder, once the configuration is known: failures leave their traceback there.
+        )
         self.err = Rich(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.bar: Bar | None = None
         self._listen()
@@ -127,17 +129,19 @@ class Console:
     def fatal(self, text: str, **facts: Any) -> None:
         """The last line of a job that failed."""
         if self.log_format == "json":
-            entry = {"time": _now(), "level": "fatal", "message": text} | {k: v for k, v in facts.items() if v is not None}
+            entry = {"time": _now(), "level": "fatal", "message": text} | {
+                k: v for k, v in facts.items() if v is not None
+            }
             text = json.dumps(entry, ensure_ascii=False)
         else:
             text = f"FATAL ERROR: {' '.join(text.split())}"
         self.err.print(text, style="bold red" if self.log_format == "text" else None)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
+    def progress(self) -> Iterator["Progress"]:
         """Something to tell about long work."""
         if self.quiet:
-            yield silent
+            yield lambda what, done, total: None
         elif self.err.is_terminal and self.log_format == "text":
             with self._bar() as tell:
                 yield tell
@@ -145,7 +149,7 @@ class Console:
             yield _Lines(self)
 
     @contextmanager
-    def _bar(self) -> Iterator[Progress]:
+    def _bar(self) -> Iterator["Progress"]:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Bar(*columns, console=self.err, transient=True) as bar:
             task = bar.add_task("", total=None)

@@ -73,7 +73,9 @@ def translate(error: BaseException) -> StormdaError | None:
         what, hint = _UNWRITABLE[error.errno]
         return OutputError(what, file=error.filename, hint=hint)
     if isinstance(error, PermissionError):
-        return OutputError("permission is denied", file=error.filename, hint="look at the owner and the mode of the file")
+        return OutputError(
+            "permission is denied", file=error.filename, hint="look at the owner and the mode of the file"
+        )
     if isinstance(error, MemoryError):
         return StormdaError("there is not enough memory", hint="assimilate.batch=4 draws fewer members at once")
     return None
@@ -87,7 +89,7 @@ def guard() -> Iterator[None]:
         yield
     except Interrupted as stop:
         name = signal.Signals(stop.number).name
-        Console.current().fatal(f"interrupted by {name}; what was published before is complete, nothing else was left behind")
+        Console.current().fatal(f"interrupted by {name}; what was published before it is complete")
         sys.exit(128 + stop.number)
     except TyperException as error:
         _end(ConfigError(error.format_message().rstrip("."), hint=_usage()))
@@ -125,7 +127,9 @@ def _fault(error: Exception) -> StormdaError:
     if console.verbose:
         console.err.print(text)
     file = _keep(console.run, text)
-    hint = "a fault of stormda: please report it with that file" if file else "a fault of stormda: -v shows the traceback"
+    hint = (
+        "a fault of stormda: please report it with that file" if file else "a fault of stormda: -v shows the traceback"
+    )
     return StormdaError(f"unexpected {type(error).__name__}: {error}", file=file, hint=hint)
 
 

@@ -11,8 +11,17 @@ import typer
 from stormda import __version__
 
 from . import config, failure
+from .assimilate import assimilate
+from .check import check
+from .demo import demo
+from .doctor import doctor
+from .forecast import forecast
 from .ingest import ingest
+from .init import init
 from .inspect import inspect
+from .train import train
+from .twin import twin
+from .verify import verify
 
 app = typer.Typer(
     name="stormda",
@@ -23,11 +32,19 @@ app = typer.Typer(
     help="Observations in, a calibrated analysis ensemble out.",
 )
 
-PREPARE, WORK, LOOK = "Prepare", "Work", "Look"
-
-app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
-app.command(rich_help_panel=WORK)(ingest)
-app.command(rich_help_panel=LOOK)(inspect)
+# In the order of the work, which is the order of the help.
+app.command(rich_help_panel="Begin")(demo)
+app.command(rich_help_panel="Begin")(init)
+app.add_typer(config.app, name="config", rich_help_panel="Begin")
+app.command(rich_help_panel="Begin")(check)
+app.command(rich_help_panel="Work")(ingest)
+app.command(rich_help_panel="Work")(train)
+app.command(rich_help_panel="Work")(assimilate)
+app.command(rich_help_panel="Work")(forecast)
+app.command(rich_help_panel="Work")(verify)
+app.command(rich_help_panel="Work")(twin)
+app.command(rich_help_panel="Look")(inspect)
+app.command(rich_help_panel="Look")(doctor)
 
 
 def _version(wanted: bool) -> None:

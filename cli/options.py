@@ -6,14 +6,18 @@ __all__ = [
     "Cycle",
     "DryRun",
     "Ensemble",
+    "From",
     "LogFormat",
     "Method",
+    "OneCycle",
     "Overrides",
     "Quiet",
+    "To",
     "Verbose",
     "cycles_of",
     "given",
     "load_config",
+    "stop_if_wrong",
 ]
 
 from collections.abc import Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from stormda.config import Config
+    from stormda.pipeline.findings import Findings
 
 TALK = "Talk"
 
@@ -34,11 +39,25 @@ ConfigFile: TypeAlias = Annotated[
 ]
 Overrides: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[key.sub=value ...]", help="Values that replace those of the configuration.", show_default=False),
+    typer.Argument(
+        metavar="[key.sub=value ...]", help="Values that replace those of the configuration.", show_default=False
+    ),
 ]
 Cycle: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--cycle", metavar="TIME", help="Analysis time, ISO 8601 in UTC; may be repeated.", show_default=False),
+    typer.Option(
+        "--cycle", metavar="TIME", help="Analysis time, ISO 8601 in UTC; may be repeated.", show_default=False
+    ),
+]
+OneCycle: TypeAlias = Annotated[
+    str, typer.Option("--cycle", metavar="TIME", help="Analysis time, ISO 8601 in UTC.", show_default=False)
+]
+From: TypeAlias = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="First of several analysis times.", show_default=False)
+]
+To: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--to", metavar="TIME", help="Last of them, included, assimilate.step apart.", show_default=False),
 ]
 Ensemble: TypeAlias = Annotated[
     int | None,
@@ -55,10 +74,23 @@ AsJson: TypeAlias = Annotated[
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of a fault.", rich_help_panel=TALK)
 ]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.", rich_help_panel=TALK)]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only warnings and errors.", rich_help_panel=TALK)
+]
 LogFormat: TypeAlias = Annotated[
     Literal["text", "json"], typer.Option("--log-format", help="How to write to stderr.", rich_help_panel=TALK)
 ]
+
+
+def stop_if_wrong(findings: "Findings") -> None:
+    """Raise InputError if something is broken, InputMissing if something required is missing."""
+    from stormda.errors import InputError, InputMissing
+    from stormda.pipeline.findings import Status
+
+    for status, error in ((Status.BROKEN, InputError), (Status.MISSING, InputMissing)):
+        if wrong := findings.of(status):
+            hint = next((f.hint for f in wrong if f.hint), None)
+            raise error(f"{status.value}: {'; '.join(f'{f.what}: {f.detail}' for f in wrong)}", hint=hint)
 
 
 def given(key: str, value: object) -> list[str]:

@@ -1,0 +1,34 @@
+"""`stormda demo`."""
+
+__all__ = ["demo"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .console import Console
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to put everything.")] = Path("demo"),
+    as_json: options.AsJson = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+    log_format: options.LogFormat = "text",
+) -> None:
+    """Go the whole way on the embedded world: nature run, files, ingest, assimilate, verify, report.
+
+    Example: stormda demo demo
+    """
+    console = Console(as_json, verbose, quiet, log_format)
+    console.run = folder
+    from stormda.pipeline.demo import demo as stage
+
+    with console.progress() as progress:
+        result = stage(folder, progress=progress)
+    console.result(result)
+    for name, seconds in result.seconds.items():
+        console.say(f"{name}: {seconds:g} s", stage=name, seconds=seconds)
+    console.say(f"report: {result.report}", report=result.report)

@@ -1,0 +1,33 @@
+"""`stormda init`."""
+
+__all__ = ["init"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .console import Console
+
+
+def init(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="The folder to make; its name is the name of the run.")],
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help="sqg-demo, europe or minimal.")
+    ] = "minimal",
+    as_json: options.AsJson = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+    log_format: options.LogFormat = "text",
+) -> None:
+    """Make a folder with a commented configuration; sqg-demo comes with the files of the embedded world.
+
+    Example: stormda init world --template sqg-demo
+    """
+    console = Console(as_json, verbose, quiet, log_format)
+    from stormda.pipeline.init import init as stage
+
+    with console.progress() as progress:
+        result = stage(name, template, progress=progress)
+    console.result(result)
