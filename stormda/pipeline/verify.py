@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stormda import config as configuration
-from stormda.config import Config
+from stormda.config import Config, GriddedSource
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
 from stormda.pipeline import build
@@ -156,18 +156,23 @@ def _find(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -
 
 def _truth(config: Config, cycles: list[np.datetime64], missing: list[str]) -> dict[np.datetime64, _Fields]:
     """Fields of the truth by cycle, from `verify.truth` or else from the archive; cycles it lacks are left out."""
-    truth: dict[np.datetime64, _Fields] = {}
     source = config.verify.truth
     if source is not None:
-        states = read_gridded(source, config.channels, expand(source.files, config.path))
-        for state in states:
-            for index in np.flatnonzero(np.isin(state.times, np.asarray(cycles))):
-                truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))
-    elif (archive := _optional(lambda: build.archive(config), missing)) is not None:
-        truth = _archived(archive, cycles)
+        found = _optional(lambda: _read_truth(config, source, cycles), missing)
+    else:
+        found = _optional(lambda: _archived(build.archive(config), cycles), missing)
+    truth = found or {}
     if lacking := [c for c in cycles if c not in truth]:
         shown = ", ".join(format_time(c) for c in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
         missing.append(f"no gridded truth at {len(lacking)} of {len(cycles)} cycles ({shown})")
+    return truth
+
+
+def _read_truth(config: Config, source: GriddedSource, cycles: list[np.datetime64]) -> dict[np.datetime64, _Fields]:
+    truth: dict[np.datetime64, _Fields] = {}
+    for state in read_gridded(source, config.channels, expand(source.files, config.path)):
+        for index in np.flatnonzero(np.isin(state.times, np.asarray(cycles))):
+            truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))
     return truth
 
 

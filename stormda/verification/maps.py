@@ -58,8 +58,8 @@ def field_map(grid: Grid, field_HW: Array, *, title: str, unit: str, scale: Scal
     """A field as coloured cells; each cell is one grid point, nothing is smoothed."""
     drawn, axes = _frame(grid, title)
     latitude, longitude = (grid.latitude, grid.longitude) if grid.is_regular else grid.fields
-    limits = {"vmin": scale.low, "vmax": scale.high}
-    cells = axes.pcolormesh(longitude, latitude, field_HW, shading="nearest", cmap=scale.colours, **limits)  # type: ignore[arg-type]
+    cells = axes.pcolormesh(longitude, latitude, field_HW, shading="nearest", cmap=scale.colours)
+    cells.set_clim(scale.low, scale.high)
     _coast(axes, grid)
     bar = drawn.colorbar(cells, ax=axes, orientation="horizontal", shrink=0.9, aspect=35, pad=0.02)
     bar.ax.tick_params(labelsize=7)

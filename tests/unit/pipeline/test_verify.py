@@ -217,6 +217,11 @@ def test_a_cycle_without_truth_is_told(write_run: WriteRun) -> None:
     assert {r.target for r in result.rows} == {"withheld"}
 
 
+def test_a_truth_that_is_not_there_costs_only_its_part(write_run: WriteRun, tmp_path: Path) -> None:
+    result = verify(write_run(cycles=1, report=False, truth={"files": [str(tmp_path / "absent.nc")]}))
+    assert "absent.nc" in result.missing[0] and {r.target for r in result.rows} == {"withheld"}
+
+
 def test_nothing_to_verify(write_run: WriteRun) -> None:
     config = write_run(cycles=1)
     with pytest.raises(InputMissing, match="no analysis of method gaussian at these cycles"):
