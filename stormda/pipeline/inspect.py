@@ -7,19 +7,16 @@ archive only its coordinates and statistics.
 __all__ = ["Inspection", "inspect"]
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError, safe_open
 
 from stormda import config as configuration
 from stormda.errors import InputError, InputMissing
-from stormda.grid import Grid
-from stormda.nn.weights import FORMAT
+from stormda.nn.weights import load_weights
 from stormda.pipeline import inspect_netcdf
 from stormda.pipeline.facts import Facts, flatten, text
 from stormda.store.archive import Archive
@@ -48,10 +45,13 @@ class Inspection:
     rows: tuple[tuple[str, ...], ...] = ()
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
-        """For people: the table, or the facts where there is none."""
-        if self.rows:
-            return self.kind, list(self.columns), [list(row) for row in self.rows]
-        return self.kind, ["fact", "value"], [list(fact) for fact in self.facts]
+        """For people: the facts above the table, or as the table where there is no other."""
+        title = f"{self.kind}: {self.path}"
+        if not self.rows:
+            return title, ["", ""], [list(fact) for fact in self.facts]
+        width = max((len(name) for name, _ in self.facts), default=0)
+        lines = [title, *(f"  {name:<{width}}  {value}" for name, value in self.facts), ""]
+        return "\n".join(lines), list(self.columns), [list(row) for row in self.rows]
 
 
 def inspect(path: Path) -> Inspection:
@@ -130,22 +130,13 @@ def _observations(path: Path) -> tuple[str, Facts]:
 
 
 def _weights(path: Path) -> tuple[str, Facts]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            if metadata.get("format") != FORMAT:
-                raise _unknown(path, "tensors, but no weights of stormda")
-            sizes = [math.prod(file.get_slice(n).get_shape()) for n in names if n.startswith("network.")]
-            latitude, longitude = file.get_tensor("latitude"), file.get_tensor("longitude")
-        card = json.loads(metadata["card"])
-        grid = Grid(latitude, longitude, tuple(card["periodic"]), card["plane"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"the weights are truncated or damaged ({error})", file=path) from error
-    facts = Facts()
-    facts.add("parameters", f"{sum(sizes):,}")
-    facts.add("grid", grid)
-    for pair in flatten(card):
+    weights, facts = load_weights(path), Facts()
+    facts.add("parameters", f"{sum(t.numel() for t in weights.tensors.values()):,}")
+    facts.add("channels", ", ".join(c.name for c in weights.channels))
+    facts.add("grid", weights.grid)
+    facts.add("step", f"{hours(weights.step):g} h")
+    facts.add("noise levels", "{:.4g} to {:.4g}".format(*weights.sigma))
+    for pair in flatten({"architecture": dict(weights.architecture)} | dict(weights.card)):
         facts.add(*pair)
     return "weights", facts
 

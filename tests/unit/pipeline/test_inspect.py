@@ -1,10 +1,10 @@
 """`inspect` recognises everything that stormda writes by what it holds, and nothing else."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from safetensors.numpy import save_file
 
@@ -12,7 +12,8 @@ from stormda import config as configuration
 from stormda.config import Harmonics
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.grid import Grid
-from stormda.nn.weights import FORMAT
+from stormda.nn.weights import Weights, save_weights
+from stormda.normaliser import Normaliser
 from stormda.observations import QC, Observations
 from stormda.pipeline.inspect import Inspection, inspect
 from stormda.state import State
@@ -69,7 +70,9 @@ def test_an_ensemble_whatever_its_name(tmp_path: Path) -> None:
     # Weighted means: (100000 + 2 * 103000) / 3 = 102000 and (270 + 2 * 285) / 3 = 280.
     assert found.rows[0] == ("msl", "Pa", "102000", "100000", "103000", "1.414")
     assert found.rows[1] == ("t850", "K", "280", "270", "285", "1.414")
-    assert found.table()[0] == "ensemble"
+    title, columns, rows = found.table()
+    assert title.startswith(f"ensemble: {tmp_path}") and "members           2" in title
+    assert (columns[0], rows[1][0]) == ("channel", "t850")
 
 
 def test_feedback_counts_by_code(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_feedback_without_observations(tmp_path: Path) -> None:
     write_feedback(tmp_path / "f.nc", Observations.empty(), np.zeros((2, 0)), np.zeros((2, 0)), {})
     found = inspect(tmp_path / "f.nc")
     assert fact(found, "values") == "0"
-    assert found.table()[1] == ["fact", "value"]
+    assert ["values", "0"] in found.table()[2]
 
 
 def test_an_archive(tmp_path: Path) -> None:
@@ -118,11 +121,11 @@ def test_an_observation_store(tmp_path: Path) -> None:
     assert found.rows[0] == ("synop", "1", "4", "2019-02-17T12:00Z", "2019-02-17T12:00Z")
 
 
-def weights(path: Path, **metadata: str) -> Path:
-    card = {"architecture": {"width": 96}, "channels": ["msl", "t850"], "plane": False, "periodic": [False, False]}
-    tensors = {"network.a": np.zeros((3, 4)), "network.b": np.zeros(5), "anomaly_sd": np.ones(2)}
-    tensors |= {"latitude": GRID.latitude, "longitude": GRID.longitude}
-    save_file(tensors, path, {"format": FORMAT, "card": json.dumps(card)} | metadata)
+def weights(path: Path) -> Path:
+    normaliser = Normaliser(CHANNELS, np.zeros((1, 2, *GRID.shape)), np.ones(2), annual=0, diurnal=0)
+    tensors, step = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}, np.timedelta64(6 * 3600, "s")
+    card = {"scores": {"rmse": {"msl": 0.25}}}
+    save_weights(path, Weights(tensors, normaliser, GRID, step, {"width": 96}, (0.01, 80.0), card))
     return path
 
 
@@ -131,7 +134,8 @@ def test_weights(tmp_path: Path, name: str) -> None:
     found = inspect(weights(tmp_path / name))
     assert found.kind == "weights"
     assert (fact(found, "parameters"), fact(found, "grid")) == ("17", "2 x 3, 0..60N 0..20E")
-    assert (fact(found, "architecture.width"), fact(found, "channels")) == ("96", "msl, t850")
+    assert (fact(found, "channels"), fact(found, "noise levels")) == ("msl, t850", "0.01 to 80")
+    assert (fact(found, "architecture.width"), fact(found, "scores.rmse.msl")) == ("96", "0.25")
 
 
 def test_provenance(tmp_path: Path) -> None:
@@ -214,8 +218,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1, 2]")
     (tmp_path / "scores.json").write_text('{"scores": [1, 2]}')
     (tmp_path / "rows.json").write_text('{"scores": {"rows": [{"a": 1}]}}')
-    weights(tmp_path / "other.safetensors", format="another")
-    weights(tmp_path / "damaged.safetensors", card="{")
+    save_file({"a": np.zeros(3)}, tmp_path / "foreign.safetensors")
     (tmp_path / "text.txt").write_text("some words that mean nothing")
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
