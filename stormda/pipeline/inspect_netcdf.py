@@ -61,7 +61,7 @@ def _feedback(path: Path) -> Facts:
     qc, withheld = observations["qc"], observations["withheld"].astype(bool)
     times = observations["time"][~np.isnat(observations["time"])]
     facts.add("values", len(observations))
-    facts.add("times", f"{times.min()}Z to {times.max()}Z" if times.size else "none")
+    facts.add("times", f"{format_time(times.min())} to {format_time(times.max())}" if times.size else "none")
     facts.add("members", read.background.shape[0])
     for pair in read.attributes.items():
         facts.add(*pair)
