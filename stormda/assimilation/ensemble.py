@@ -1,8 +1,9 @@
 """Draw an ensemble: members in micro-batches, each from noise that is its own.
 
 The noise of a member is a pure function of seed, stream, member number and grid point, so member 7 starts from the same
-noise in any batch. A batch is always full (the last one is padded and cut), so one micro-batch size gives bit-identical
-members for any number of them.
+noise in any batch. Of several batches all are full (the last one is padded and cut), because the last bit of a matrix
+product depends on its size: for one micro-batch size the members are bit-identical whatever their number, from one full
+batch on; fewer than one batch agree with them to rounding.
 """
 
 __all__ = ["draw"]

@@ -2,8 +2,8 @@
 
     x ~ N(m, S),   S = E^T P E + rho (I - E^T E)
 
-E holds R orthonormal patterns (EOFs), P their covariance, and rho the variance of each direction that they leave out. The
-denoiser of x_t = x + sigma n is linear (Wiener 1949):
+E holds R orthonormal patterns (EOFs), P their covariance, and rho the variance of each direction that they leave out.
+The denoiser of x_t = x + sigma n is linear (Wiener 1949):
 
     D(x_t; sigma) = m + S (S + sigma^2 I)^-1 (x_t - m)
 
@@ -85,9 +85,10 @@ class Gaussian:
     def observed(self, operator: Mapping2, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Linearise H at the mean: H(m) [N], S A^T [N, C, H, W] and A S A^T + R [N, N], in float64."""
         m = self.mean.double()
-        hm, transpose = torch.func.vjp(operator, m[None] if m.ndim == 3 else m)
-        count = hm.shape[-1]
-        rows = torch.func.vmap(lambda e: transpose(e[None])[0][0])(torch.eye(count, dtype=hm.dtype))
+        hm: Tensor
+        hm, transpose = torch.func.vjp(operator, m[None] if m.ndim == 3 else m)[:2]
+        units = torch.eye(hm.shape[-1], dtype=hm.dtype)
+        rows = torch.func.vmap(lambda e: transpose(e[None])[0][0], chunk_size=256)(units)
         s_at = self.product(rows)
         innovation = torch.einsum("nchw,kchw->nk", rows, s_at)
         return hm[0], s_at, (innovation + innovation.T) / 2 + torch.diag(variance.double())

@@ -1,7 +1,8 @@
 """Krylov solvers for a batch of linear systems that are known only by their products.
 
-Systems of a batch are independent: each has its own Krylov space and its own convergence; one that has converged goes on
-harmlessly while others need more. Dot products are an argument, for vectors that are spread over processes.
+Systems of a batch are independent: each has its own Krylov space and stops at its own convergence; while others need
+more its solution is kept as it was, so that it does not depend on what else is in the batch. Dot products are an
+argument, for vectors that are spread over processes.
 """
 
 __all__ = ["gmres"]
@@ -38,21 +39,26 @@ def gmres(
         dot: a_BN, b_BN -> [B].
 
     Returns:
-        x_BN and the number of iterations.
+        x_BN and the number of iterations of the slowest system.
+
+    Raises:
+        FloatingPointError: a product is not finite.
     """
     x0 = torch.zeros_like(b_BN) if x0_BN is None else x0_BN
     r = b_BN if x0_BN is None else b_BN - matvec(x0)
     goal = tolerance * dot(b_BN, b_BN).sqrt()
     beta = dot(r, r).sqrt()
-    if bool((beta <= goal).all()):
-        return x0, 0
+    active = ~(beta <= goal)
     tiny = torch.finfo(b_BN.dtype).tiny
     basis = [r / beta.clamp_min(tiny)[:, None]]
     h = b_BN.new_zeros(len(b_BN), max_iterations + 1, max_iterations)
-    y = b_BN.new_zeros(len(b_BN), 0)
-    for k in range(max_iterations):
+    y = b_BN.new_zeros(len(b_BN), max_iterations)
+    k = 0
+    while k < max_iterations and bool(active.any()):
         w = matvec(basis[k])
         norm = dot(w, w).sqrt()
+        if not bool(torch.isfinite(norm).all()):
+            raise FloatingPointError("a matrix product is not finite")
         for _ in range(2):  # Orthogonalise twice: once is not enough in float32.
             for j, v in enumerate(basis):
                 projection = dot(v, w)
@@ -62,10 +68,14 @@ def gmres(
         rest = torch.where(rest <= torch.finfo(w.dtype).eps * norm, torch.zeros_like(rest), rest)  # Exact solution.
         h[:, k + 1, k] = rest
         basis.append(torch.where(rest[:, None] > 0, w / rest.clamp_min(tiny)[:, None], torch.zeros_like(w)))
-        y, residual = _least_squares(h[:, : k + 2, : k + 1], beta)
-        if bool((residual <= goal).all()):
-            break
-    return x0 + torch.einsum("bk,kbn->bn", y, torch.stack(basis[: y.shape[1]])), y.shape[1]
+        k += 1
+        solution, residual = _least_squares(h[:, : k + 1, :k], beta)
+        y[:, :k] = torch.where(active[:, None], solution, y[:, :k])
+        active = active & ~(residual <= goal)
+    x = x0
+    for j in range(k):  # One by one: the zeros of a system that stopped earlier then change no bit of it.
+        x = x + y[:, j, None] * basis[j]
+    return x, k
 
 
 def _least_squares(h_BJK: Tensor, beta_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,11 @@
 """Noise levels of the reverse diffusion.
 
-x_t = x + sigma n with n ~ N(0, I): a level is known by its sigma alone (variance-exploding form). The schedule of Karras
-et al. (2022, "Elucidating the design space of diffusion-based generative models", https://arxiv.org/abs/2206.00364, eq. 5)
-spaces sigma^(1/rho) evenly, which puts most levels where the sample takes its final shape.
+x_t = x + sigma n with n ~ N(0, I): a level is known by its sigma alone (variance-exploding form). The schedule of
+Karras et al. (2022, "Elucidating the design space of diffusion-based generative models",
+https://arxiv.org/abs/2206.00364, eq. 5) spaces sigma^(1/rho) evenly, which puts most levels where the sample takes its
+final shape.
+
+Ending at sigma_min with D keeps a share v / (v + sigma_min^2) of the variance v that an exact flow would have there.
 """
 
 __all__ = ["karras"]

@@ -5,9 +5,9 @@ E[x | x_t] = D and, by Tweedie, V[x | x_t] = sigma^2 J with J = dD/dx_t. With A 
 
     E[x | x_t, y] = D + V A^T (R + A V A^T)^-1 (y - H(D)),    V v = sigma^2 J^T v
 
-exact where the prior is Gaussian and H linear. Nothing is formed: V is a vector-Jacobian product of the network, A and A^T
-are products of the operator, and the system, whitened by R, is solved by GMRES to a tolerance, starting from the solution
-of the previous noise level. (J of a learned network is only nearly symmetric, hence GMRES.)
+exact where the prior is Gaussian and H linear. Nothing is formed: V is a vector-Jacobian product of the network, A and
+A^T are products of the operator, and the system, whitened by R, is solved by GMRES to a tolerance, starting from the
+solution of the previous noise level. (J of a learned network is only nearly symmetric, hence GMRES.)
 """
 
 __all__ = ["mmps"]
@@ -54,14 +54,12 @@ def mmps(
             x = x_BCHW.detach().requires_grad_()
             d_graph = denoise(x, sigma)
         d = d_graph.detach()
-        hd, transpose = torch.func.vjp(operator, d)
+        hd: Tensor
+        hd, transpose = torch.func.vjp(operator, d)[:2]
         s = variance.sqrt().to(d)
         innovation = (y.to(d) - hd) / s
         if not bool(torch.isfinite(innovation).all()):
-            raise AnalysisRejected(
-                f"the state is not finite at noise level {float(sigma):.3g}",
-                hint="more sampler.steps, or another prior",
-            )
+            raise _rejected("the state", sigma)
 
         def v_at(w_BN: Tensor) -> Tensor:  # V A^T R^-1/2 w
             (cotangent,) = transpose(w_BN / s)
@@ -73,8 +71,17 @@ def mmps(
             return w_BN + tangent / s
 
         start = warm.get(tuple(innovation.shape))
-        w, _ = gmres(whitened, innovation, start, tolerance=tolerance, max_iterations=max_iterations, dot=dot)
+        try:
+            w, _ = gmres(whitened, innovation, start, tolerance=tolerance, max_iterations=max_iterations, dot=dot)
+        except FloatingPointError as error:
+            raise _rejected("the derivative of the denoiser or of H", sigma) from error
         warm[tuple(innovation.shape)] = w
         return d + v_at(w)
 
     return posterior
+
+
+def _rejected(what: str, sigma: Tensor) -> AnalysisRejected:
+    return AnalysisRejected(
+        f"{what} is not finite at noise level {float(sigma):.3g}", hint="more sampler.steps, or another prior"
+    )

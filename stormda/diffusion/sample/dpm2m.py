@@ -1,8 +1,9 @@
 """DPM-Solver++ 2M: two-step exponential integrator of the probability-flow equation, one denoiser call a step.
 
-With t = -log sigma the equation dx/dsigma = (x - D(x; sigma)) / sigma becomes dx/dt = D - x, whose linear part is integrated
-exactly and whose D is extrapolated linearly from the last two calls: second order (Lu et al. 2022, "DPM-Solver++",
-https://arxiv.org/abs/2211.01095, algorithm 2). The last step, to sigma = 0, is D itself.
+With t = -log sigma the equation dx/dsigma = (x - D(x; sigma)) / sigma becomes dx/dt = D - x, whose linear part is
+integrated exactly and whose D is extrapolated linearly from the last two calls: second order (Lu et al. 2022,
+"DPM-Solver++", https://arxiv.org/abs/2211.01095, algorithm 2). The last step, to sigma = 0, is D itself; the first
+state comes from `stormda.diffusion.sample.start`.
 """
 
 __all__ = ["dpm2m"]
@@ -10,6 +11,7 @@ __all__ = ["dpm2m"]
 import torch
 from torch import Tensor
 
+from stormda.diffusion.sample.start import begin
 from stormda.types import Denoise
 
 
@@ -24,18 +26,19 @@ def dpm2m(denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor) -> Tensor:
     Returns:
         x_BCHW.
     """
-    x = sigmas[0].to(noise_BCHW) * noise_BCHW
+    x, d = begin(denoise, noise_BCHW, sigmas[0])
     before: Tensor | None = None
     for i in range(len(sigmas) - 1):
         sigma, after = sigmas[i], sigmas[i + 1]
-        d = denoise(x, sigma.to(x))
+        if i > 0:
+            d = denoise(x, sigma.to(x))
         if after == 0:
-            return d
+            break
         h = torch.log(sigma / after)
         slope = d
         if before is not None:
             r = torch.log(sigmas[i - 1] / sigma) / h
-            slope = d + ((d - before) / (2 * r)).to(x)
+            slope = d + (d - before) / (2 * r).to(x)
         x = (after / sigma).to(x) * x - torch.expm1(-h).to(x) * slope
         before = d
-    return x
+    return d
