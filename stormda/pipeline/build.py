@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stormda.assimilation.prior import GaussianPrior, Prior
-from stormda.assimilation.storm_prior import StormPrior
 from stormda.config import Config
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.diffusion.sample.heun import heun
@@ -60,6 +59,8 @@ def weights_path(config: Config) -> Path:
 def prior(config: Config, method: str) -> Prior:
     """The prior of a method: the STORM network for `storm`, the closed-form Gaussian for the others."""
     if method == "storm":
+        from stormda.assimilation.storm_prior import StormPrior
+
         return StormPrior.load(weights_path(config), channels=config.channels)
     return GaussianPrior.fit(archive(config), config.gaussian, config.archive.train, frames=config.history.frames)
 

@@ -103,7 +103,7 @@ def _write_netcdf(path: Path, values_TCHW: Array, times: Array, latitude: Array,
     }
     dataset = xr.Dataset(data, coordinates, {"Conventions": "CF-1.7", "institution": "stormda nature run"})
     with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding={"valid_time": encoding})
+        dataset.to_netcdf(temporary, engine="netcdf4", encoding={"valid_time": encoding})
 
 
 def _write_stations(path: Path, values_TCHW: Array, times: Array, sqg: SQG) -> None:
