@@ -55,7 +55,9 @@ def read_bufr(config: BufrSource, name: str, resolve: Callable[[str], Path]) -> 
         InputError: not BUFR, a broken message, or no report of this kind.
     """
     read = {"temp": _temp, "aircraft": _aircraft, "synop": _synop}[config.report]
-    return Observations.concat([read(config, name, path) for path in expand(config.files, resolve)])
+    return Observations.concat(
+        [read(config, name, path) for path in expand(config.files, resolve, key=f"observations.sources.{name}.files")]
+    )
 
 
 def _temp(config: BufrSource, name: str, path: Path) -> Observations:

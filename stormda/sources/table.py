@@ -15,11 +15,14 @@ __all__ = ["read_table"]
 
 import difflib
 from collections.abc import Callable
+from csv import reader
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from stormda.config import Column, TableSource
@@ -34,6 +37,8 @@ from stormda.types import Array
 from stormda.variables import VOCABULARY, LevelType
 
 _PARQUET = (".parquet", ".pq")
+_HEADER = 65536  # bytes that hold the names of the columns
+_NOTHING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"]
 _WIND = {"10m": ("u10", "v10"), "level": ("u", "v")}
 
 
@@ -51,7 +56,8 @@ def read_table(config: TableSource, name: str, resolve: Callable[[str], Path]) -
         ConfigError: a mapping without place or without values.
     """
     _complete(config, name)
-    return Observations.concat([_read(config, name, path, resolve) for path in expand(config.files, resolve)])
+    files = expand(config.files, resolve, key=f"observations.sources.{name}.files")
+    return Observations.concat([_read(config, name, path, resolve) for path in files])
 
 
 def _complete(config: TableSource, name: str) -> None:
@@ -74,7 +80,7 @@ def _complete(config: TableSource, name: str) -> None:
 
 def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], Path]) -> Observations:
     key = f"observations.sources.{name}"
-    frame = _frame(path, _columns(config), config.station_id, key)
+    frame = _frame(path, _columns(config), key)
     numbers = _Numbers(frame, config.missing, path, key)
     latitude, longitude, elevation = _places(config, frame, numbers, resolve, key)
     level = None if config.level is None else _level(config.level, numbers)
@@ -102,7 +108,7 @@ def _columns(config: TableSource) -> list[str]:
 def _level(level: Column, numbers: "_Numbers") -> Array:
     """Pressure in hPa, or an index, which has no unit; a hundredth of a hPa is as exact as reports are."""
     values = numbers.raw(level.column)
-    return np.round(convert(values, level.unit, "hPa") if level.unit else values, 2)
+    return np.round(numbers.convert(values, level.unit, "hPa"), 2)
 
 
 # --- places --------------------------------------------------------------------------------------------------------
@@ -126,9 +132,9 @@ def _from_stations(
 ) -> tuple[Array, Array, Array]:
     table = config.stations
     assert table is not None
-    path = expand((table.file,), resolve)[0]
+    path = expand((table.file,), resolve, key=f"{key}.stations.file")[0]
     names = [c for c in (table.station_id, table.latitude, table.longitude, table.elevation) if c is not None]
-    stations = _frame(path, list(dict.fromkeys(names)), table.station_id, f"{key}.stations")
+    stations = _frame(path, list(dict.fromkeys(names)), f"{key}.stations")
     numbers = _Numbers(stations, config.missing, path, f"{key}.stations")
     nowhere = np.full(len(stations), np.nan)
     places = pd.DataFrame(
@@ -154,51 +160,49 @@ def _from_stations(
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _frame(path: Path, columns: list[str], station_id: str, key: str) -> pd.DataFrame:
-    """The named columns of a file, station ids as they are written."""
+def _frame(path: Path, columns: list[str], key: str) -> pd.DataFrame:
+    """The named columns of a file; those of a CSV file are words."""
     try:
-        frame = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, station_id, key)
-    except (pa.ArrowException, pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
-        what = f"the file cannot be read, it is truncated or no table: {_first_line(error)}"
+        table = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, key)
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        what = f"the file cannot be read, it is truncated or no table: {str(error).strip()}"
         raise InputError(what, file=path, key=key) from error
-    if frame.empty:
+    if table.num_rows == 0:
         raise InputError("the table has no rows", file=path, key=key)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
-
-
-def _parquet(path: Path, columns: list[str], key: str) -> pd.DataFrame:
+def _parquet(path: Path, columns: list[str], key: str) -> pa.Table:
     _has(columns, pq.read_schema(path).names, path, key)
-    frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
-    return frame
+    return pq.read_table(path, columns=columns)
 
 
-def _csv(path: Path, columns: list[str], station_id: str, key: str) -> pd.DataFrame:
-    """Comma, semicolon or tab: the one that shows the columns."""
-    try:
-        headers = {sep: list(pd.read_csv(path, sep=sep, nrows=0, encoding="utf-8-sig").columns) for sep in ",;\t"}
-    except pd.errors.EmptyDataError:
-        raise InputError("the file is empty", file=path, key=key) from None
-    sep = max(headers, key=lambda s: len(headers[s]))
-    words = [str(c).strip() for c in headers[sep]]
-    _has(columns, words, path, key)
-    _ends(path, sep, len(words))
-    frame = pd.read_csv(
-        path,
-        sep=sep,
-        encoding="utf-8-sig",
-        header=0,
-        names=words,
-        usecols=columns,
-        index_col=False,
-        dtype={station_id: str},
-        skipinitialspace=True,
-        low_memory=False,
-    )
-    return frame
+def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
+    """Every row must have as many columns as the header: a shifted or cut one is an error, not another number."""
+    header, separator = _header(path, key)
+    names = {name.strip(): name for name in header}
+    _has(columns, list(names), path, key)
+    wanted = [names[c] for c in columns]
+    options = csv.ConvertOptions(include_columns=wanted, column_types={name: pa.string() for name in wanted})
+    table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=separator), convert_options=options)
+    return pa.table({c: _words(table.column(names[c])) for c in columns})
+
+
+def _header(path: Path, key: str) -> tuple[list[str], str]:
+    """The names of the columns and what separates them: comma, semicolon or tab."""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        lines = stream.read(_HEADER).decode("utf-8-sig", errors="replace").splitlines()
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        raise InputError("the file is empty", file=path, key=key)
+    separator = max(",;\t", key=first.count)
+    return next(reader([first], delimiter=separator)), separator
+
+
+def _words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(_NOTHING)), pa.scalar(None, pa.string()), trimmed)
 
 
 def _has(columns: list[str], present: list[str], path: Path, key: str) -> None:
@@ -207,17 +211,6 @@ def _has(columns: list[str], present: list[str], path: Path, key: str) -> None:
             near = difflib.get_close_matches(column, present, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"columns: {', '.join(present[:30])}"
             raise InputError(f"the table has no column '{column}'", file=path, key=key, hint=hint)
-
-
-def _ends(path: Path, sep: str, columns: int) -> None:
-    """A last line that breaks off before its last column: the file was cut."""
-    if path.suffix not in (".csv", ".txt", ".tsv"):
-        return  # A compressed file that was cut cannot be unpacked.
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
-        last = file.read().rsplit(b"\n", 1)[-1]
-    if last.strip() and last.count(sep.encode()) < columns - 1:
-        raise InputError("the file is truncated: its last line breaks off", file=path, hint="fetch it again")
 
 
 class _Numbers:
@@ -239,5 +232,11 @@ class _Numbers:
 
     def of(self, column: Column, unit: str) -> Array:
         """A column in the vocabulary's unit."""
-        values = self.raw(column.column)
-        return convert(values, column.unit, unit) if column.unit else values
+        return self.convert(self.raw(column.column), column.unit, unit)
+
+    def convert(self, values: Array, unit: str | None, to: str) -> Array:
+        """`values` in the unit `to`; an error of units says where it was configured."""
+        try:
+            return convert(values, unit, to) if unit else values
+        except ConfigError as error:
+            raise ConfigError(error.what, key=self.key, hint=error.hint) from error

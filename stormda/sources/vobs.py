@@ -66,7 +66,7 @@ def read_vobs(config: VobsSource, name: str, resolve: Callable[[str], Path]) -> 
         InputError: a file without time in its name, of another version, or truncated.
     """
     parts = []
-    for path in expand(config.files, resolve):
+    for path in expand(config.files, resolve, key=f"observations.sources.{name}.files"):
         time = _time(path)
         surface, sounding = _parse(path)
         if config.part != "sounding" and len(surface.station):

@@ -1,0 +1,284 @@
+"""Stage `ingest`: files of fields become the archive, files of observations go through static QC into the store.
+
+    gridded sources  -> one archive, all channels at the times that all of them have
+    observations     -> read -> static checks -> one batch of the store a file
+
+Running it again gives the same: the archive is exchanged at once, a file's batch replaces the one that it gave before.
+A file that is missing or broken does not keep the others out: they are stored first, then the error is raised.
+"""
+
+__all__ = ["ArchiveFacts", "IngestResult", "SourceFacts", "ingest"]
+
+import difflib
+import glob
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from stormda import config as configuration
+from stormda.config import Config
+from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
+from stormda.grid import Grid
+from stormda.observations import QC, Observations
+from stormda.pipeline import build
+from stormda.pipeline.merge import merge
+from stormda.quality.report import counts
+from stormda.quality.static import run_static
+from stormda.sources.bufr import read_bufr
+from stormda.sources.files import expand
+from stormda.sources.gridded import read_gridded
+from stormda.sources.table import read_table
+from stormda.sources.vobs import read_vobs
+from stormda.state import State
+from stormda.store.archive import Archive, write_archive
+from stormda.store.observations import ObservationStore, batch_id
+from stormda.store.provenance import digest, provenance
+from stormda.time import Window, format_time, hours
+from stormda.types import Progress, silent
+
+log = logging.getLogger(__name__)
+
+READERS: dict[str, Callable[..., Observations]] = {"table": read_table, "vobs": read_vobs, "bufr": read_bufr}
+_SECOND = np.timedelta64(1, "s")
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """The archive: what it holds, or the files that it would be made of."""
+
+    path: str
+    files: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    grid: str = ""
+    times: int = 0
+    first: str | None = None
+    last: str | None = None
+    step_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """An observation source: its files, its rows by QC code, its time span, and what went wrong."""
+
+    source: str
+    files: tuple[str, ...]
+    rows: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
+    first: str | None = None
+    last: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What was read, or, of a dry run, what would be."""
+
+    dry_run: bool
+    archive: ArchiveFacts | None
+    sources: tuple[SourceFacts, ...]
+
+    def table(self) -> tuple[str, list[str], list[list[str]]]:
+        """For people."""
+        rows = [] if self.archive is None else [_archive_row(self.archive)]
+        for s in self.sources:
+            rejected = ", ".join(f"{n} {words}" for words, n in s.codes.items() if words != QC.USED.words)
+            used = str(s.codes.get(QC.USED.words, 0))
+            rows.append([s.source, str(len(s.files)), str(s.rows), used, _span(s.first, s.last), rejected or s.note])
+        title = "would be read" if self.dry_run else "ingested"
+        return title, ["source", "files", "rows", "used", "times", "notes"], rows
+
+
+def ingest(
+    config: Config, sources: Sequence[str] | None = None, *, dry_run: bool = False, progress: Progress = silent
+) -> IngestResult:
+    """Read the sources of a configuration into the archive and the observation store.
+
+    Args:
+        config: the run.
+        sources: names of sources, of the archive or of observations; None: all. What is named must be there, whatever
+            its policy. A part of the archive cannot be made alone: naming one of its sources makes all of it.
+        dry_run: find the files and write nothing.
+        progress: told about the work.
+
+    Raises:
+        ConfigError: nothing to ingest, or an unknown source.
+        InputMissing: a file of the archive or of a required source is not there, or no observation file is.
+        InputError: a file is empty, truncated, or not what the configuration says.
+        OutputError: the run folder cannot be written.
+    """
+    chosen = _chosen(config, sources)
+    gridded = [name for name in config.archive.sources if name in chosen]
+    archive = _archive(config, dry_run, progress) if gridded else None
+    observed = [name for name in config.observations.sources if name in chosen]
+    return IngestResult(dry_run, archive, _observations(config, observed, sources is not None, dry_run, progress))
+
+
+def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:
+    known = [*config.archive.sources, *config.observations.sources]
+    if not known:
+        raise ConfigError("there is nothing to ingest", key="archive.sources", hint="stormda init NAME shows how")
+    for name in sources or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"unknown source '{name}'", key="sources", hint=hint)
+    return known if sources is None else list(sources)
+
+
+# --- gridded fields ------------------------------------------------------------------------------------------------
+
+
+def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
+    path = config.below_run(config.archive.path)
+    files = {
+        name: expand(s.files, config.path, key=f"archive.sources.{name}.files", folders=s.kind == "zarr")
+        for name, s in config.archive.sources.items()
+    }
+    names = tuple(str(f) for found in files.values() for f in found)
+    if dry_run:
+        return ArchiveFacts(str(path), names)
+    progress("archive", 0, 1)
+    streams = [read_gridded(s, config.channels, files[name]) for name, s in config.archive.sources.items()]
+    facts = {"inputs": {name: [digest(f) for f in found] for name, found in files.items()}}
+    archive = write_archive(
+        path,
+        _on_grid(config, merge(streams, config.channels)),
+        step=config.archive.step,
+        harmonics=config.archive.climatology,
+        train=config.archive.train,
+        provenance=provenance(configuration.dump(config), **facts),
+    )
+    progress("archive", 1, 1)
+    return _facts(archive, path, names)
+
+
+def _on_grid(config: Config, states: Iterator[State]) -> Iterator[State]:
+    """The states on one grid, with the geometry that the configuration says."""
+    settings, grid = config.archive, None
+    for state in states:
+        if grid is None:
+            periodic = state.grid.periodic if settings.periodic is None else settings.periodic
+            grid = Grid(state.grid.latitude, state.grid.longitude, periodic, settings.plane)
+        yield replace(state, grid=grid)
+
+
+def _facts(archive: Archive, path: Path, files: tuple[str, ...]) -> ArchiveFacts:
+    times = archive.times
+    return ArchiveFacts(
+        str(path),
+        files,
+        tuple(c.name for c in archive.channels),
+        str(archive.grid),
+        len(times),
+        format_time(times[0]),
+        format_time(times[-1]),
+        hours(archive.step),
+    )
+
+
+def _archive_row(facts: ArchiveFacts) -> list[str]:
+    notes = f"{', '.join(facts.channels)} on {facts.grid}" if facts.channels else facts.path
+    times = str(facts.times)
+    return ["archive", str(len(facts.files)), times, times, _span(facts.first, facts.last), notes]
+
+
+def _span(first: str | None, last: str | None) -> str:
+    return "" if first is None else f"{first} .. {last}"
+
+
+# --- observations --------------------------------------------------------------------------------------------------
+
+
+def _observations(
+    config: Config, names: list[str], named: bool, dry_run: bool, progress: Progress
+) -> tuple[SourceFacts, ...]:
+    """Every source in the order of the configuration: in that order the first of several duplicates is kept."""
+    trouble: dict[str, list[StormdaError]] = {name: [] for name in names}
+    files = {name: _files(config, name, trouble[name]) for name in names}
+    facts = {name: SourceFacts(name, tuple(str(f) for f in files[name])) for name in names}
+    if not dry_run:
+        jobs = [(name, path) for name in names for path in files[name]]
+        for number, (name, path) in enumerate(jobs):
+            progress(f"{name}: {path.name}", number, len(jobs))
+            try:
+                facts[name] = _add(facts[name], _one(config, name, path, jobs[number:]))
+            except InputError as error:
+                trouble[name].append(error)
+        progress("observations", len(jobs), len(jobs))
+    notes = {name: "; ".join(str(e) for e in errors) for name, errors in trouble.items()}
+    _judge(config, trouble, named, any(files.values()))
+    return tuple(replace(facts[name], note=notes[name]) for name in names)
+
+
+def _files(config: Config, name: str, trouble: list[StormdaError]) -> list[Path]:
+    found: list[Path] = []
+    for text in config.observations.sources[name].files:
+        try:
+            found += expand((text,), config.path, key=f"observations.sources.{name}.files")
+        except (InputMissing, InputError) as error:
+            trouble.append(error)
+    return list(dict.fromkeys(found))
+
+
+def _one(config: Config, name: str, path: Path, later: list[tuple[str, Path]]) -> Observations:
+    """Read a file, check it against itself and what came before, and store it."""
+    source = config.observations.sources[name]
+    observations = READERS[source.kind](
+        source.model_copy(update={"files": (glob.escape(str(path)),)}), name, config.path
+    )
+    store = build.store(config)
+    before = _before(config, store, observations, [batch_id(n, _inputs(p)) for n, p in later])
+    checked = run_static(Observations.concat([before, observations]), config.quality.static)
+    observations = Observations(checked.table.slice(len(before)))
+    store.add(observations, name, _inputs(path))
+    return observations
+
+
+def _inputs(path: Path) -> list[str]:
+    return [os.path.abspath(path)]
+
+
+def _before(config: Config, store: ObservationStore, new: Observations, without: list[str]) -> Observations:
+    """What other files gave for the same times; not what this run is about to replace."""
+    time = new["time"][~np.isnat(new["time"])]
+    if time.size == 0 or not any(c.check == "duplicates" for c in config.quality.static):
+        return Observations.empty()
+    start, end = (t.astype("datetime64[s]") for t in (time.min(), time.max()))
+    window = Window(start - _SECOND, end + _SECOND)
+    return store.read(window, list(config.observations.sources), without=without)
+
+
+def _add(facts: SourceFacts, new: Observations) -> SourceFacts:
+    """The facts of a source with those of one more file."""
+    codes = dict(facts.codes)
+    for words, number in next(iter(counts(new).values()), {}).items():
+        codes[words] = codes.get(words, 0) + number
+    time = new["time"][~np.isnat(new["time"])].astype("datetime64[s]")
+    span = [] if time.size == 0 else [format_time(time.min()), format_time(time.max())]
+    first = min((t for t in [facts.first, *span[:1]] if t), default=None)
+    last = max((t for t in [facts.last, *span[1:]] if t), default=None)
+    return replace(facts, rows=facts.rows + len(new), codes=codes, first=first, last=last)
+
+
+def _judge(config: Config, trouble: dict[str, list[StormdaError]], named: bool, any_file: bool) -> None:
+    """Raise the first trouble that the policies do not allow, warn of the others.
+
+    A missing file is an error where its source is required, was asked for by name, or where nothing at all was found;
+    a broken one is an error unless its source is optional.
+    """
+    serious: list[StormdaError] = []
+    for name, errors in trouble.items():
+        policy = config.observations.sources[name].policy
+        for error in errors:
+            missing = isinstance(error, InputMissing)
+            strict = named or policy == "required" or (policy == "warn" and not (missing and any_file))
+            if strict:
+                serious.append(error)
+            elif policy == "warn" or not missing:
+                log.warning("source '%s': %s", name, error)
+    if serious:
+        raise serious[0]
