@@ -1,1 +1,1 @@
-"""What stays on disk: the gridded archive, the observation store, analyses, feedback, provenance; published atomically."""
+"""What stays on disk, published atomically: gridded archive, observation store, analyses, feedback, provenance."""

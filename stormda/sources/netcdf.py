@@ -1,0 +1,90 @@
+"""NetCDF files, classic and 4: the layouts of the Climate Data Store before and after 2024, and CF files of others.
+
+Fill values, scales and offsets are decoded by xarray; times are left as numbers, for `axes` reads them. What is no
+NetCDF is named by its first bytes, for a download often gives a ZIP archive, a GRIB file or the error page of a
+server.
+"""
+
+__all__ = ["fields_of", "open_netcdf"]
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from stormda.config import GriddedSource
+from stormda.errors import InputError
+from stormda.sources.axes import Axis
+from stormda.sources.fields import Block, Field
+from stormda.types import Array
+
+_NETCDF = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
+_OTHERS = {
+    b"PK\x03\x04": ("a ZIP archive", "unpack it first"),
+    b"GRIB": ("a GRIB file", "kind: grib"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it first"),
+    b"<": ("a web page", "download it again, it may be the error page of a server"),
+    b"{": ("a JSON text", "download it again, it may be the error message of a server"),
+}
+
+
+@contextmanager
+def open_netcdf(path: Path, source: GriddedSource) -> Iterator[list[Field]]:
+    """The fields of a NetCDF file, which can be read inside the `with`.
+
+    Raises:
+        InputError: not NetCDF, or truncated; also while reading.
+    """
+    _check_kind(path)
+    try:
+        dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False, decode_timedelta=False, cache=False)
+    except (OSError, RuntimeError, ValueError, AttributeError, KeyError) as error:
+        raise _damaged(path, error) from error
+    with dataset:
+        yield fields_of(dataset, path)
+
+
+def fields_of(dataset: xr.Dataset, path: Path) -> list[Field]:
+    """The variables of a dataset that have two dimensions or more, with the axes that belong to them."""
+    scanned = {str(n): v for n, v in dataset.variables.items() if v.ndim <= 2 and (v.ndim < 2 or n in dataset.coords)}
+    try:
+        axes = {n: Axis(n, tuple(map(str, v.dims)), np.asarray(v.values), v.attrs) for n, v in scanned.items()}
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    fields = []
+    for name, variable in dataset.data_vars.items():
+        dims = tuple(map(str, variable.dims))
+        if variable.ndim < 2 or variable.dtype.kind not in "fiu":
+            continue
+        own = {n: a for n, a in axes.items() if set(a.dims) <= set(dims) and n != name}
+        read = _reader(dataset, str(name), path)
+        fields.append(Field(str(name), dims, tuple(variable.shape), variable.attrs, own, read, path))
+    return fields
+
+
+def _reader(dataset: xr.Dataset, name: str, path: Path) -> Callable[[Block], Array]:
+    def read(block: Block) -> Array:
+        try:
+            values = dataset[name].variable[block].values
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise _damaged(path, error) from error
+        return np.asarray(values if values.dtype.kind == "f" else values.astype(np.float64))
+
+    return read
+
+
+def _check_kind(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[:4] in _NETCDF:
+        return
+    for magic, (what, hint) in _OTHERS.items():
+        if head.lstrip().startswith(magic):
+            raise InputError(f"{what}, not NetCDF", file=path, hint=hint)
+    raise InputError("not a NetCDF file", file=path, hint="kind may be netcdf, grib or zarr")
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"the file is damaged or truncated ({error})", file=path, hint="download it again")
