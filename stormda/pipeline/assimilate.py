@@ -142,7 +142,7 @@ def _one(
         time=cycle,
         history=past.history,
         operator=_standardised(operator.subset(keep), decode),
-        y=torch.as_tensor(used["value"]),
+        y=torch.tensor(used["value"]),
         variance=torch.as_tensor(used["error"] ** 2) + torch.as_tensor(operator.extra_variance)[torch.as_tensor(keep)],
     )
     if len(used) == 0:
