@@ -13,7 +13,7 @@ import difflib
 import glob
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,18 +22,15 @@ import numpy as np
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
-from stormda.grid import Grid
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
-from stormda.pipeline.merge import merge
 from stormda.quality.report import counts
 from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
-from stormda.sources.gridded import read_gridded
+from stormda.sources.gridded import read_sources
 from stormda.sources.table import read_table
 from stormda.sources.vobs import read_vobs
-from stormda.state import State
 from stormda.store.archive import Archive, write_archive
 from stormda.store.observations import ObservationStore, batch_id
 from stormda.store.provenance import digest, provenance
@@ -133,37 +130,32 @@ def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:
 
 
 def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
-    path = config.below_run(config.archive.path)
+    settings, path = config.archive, config.below_run(config.archive.path)
     files = {
         name: expand(s.files, config.path, key=f"archive.sources.{name}.files", folders=s.kind == "zarr")
-        for name, s in config.archive.sources.items()
+        for name, s in settings.sources.items()
     }
     names = tuple(str(f) for found in files.values() for f in found)
     if dry_run:
         return ArchiveFacts(str(path), names)
-    progress("archive", 0, 1)
-    streams = [read_gridded(s, config.channels, files[name]) for name, s in config.archive.sources.items()]
-    facts = {"inputs": {name: [digest(f) for f in found] for name, found in files.items()}}
+    states = read_sources(
+        settings.sources,
+        config.channels,
+        config.path,
+        plane=settings.plane,
+        periodic=settings.periodic,
+        progress=progress,
+    )
+    inputs = {name: [digest(f) for f in found] for name, found in files.items()}
     archive = write_archive(
         path,
-        _on_grid(config, merge(streams, config.channels)),
-        step=config.archive.step,
-        harmonics=config.archive.climatology,
-        train=config.archive.train,
-        provenance=provenance(configuration.dump(config), **facts),
+        states,
+        step=settings.step,
+        harmonics=settings.climatology,
+        train=settings.train,
+        provenance=provenance(configuration.dump(config), inputs=inputs),
     )
-    progress("archive", 1, 1)
     return _facts(archive, path, names)
-
-
-def _on_grid(config: Config, states: Iterator[State]) -> Iterator[State]:
-    """The states on one grid, with the geometry that the configuration says."""
-    settings, grid = config.archive, None
-    for state in states:
-        if grid is None:
-            periodic = state.grid.periodic if settings.periodic is None else settings.periodic
-            grid = Grid(state.grid.latitude, state.grid.longitude, periodic, settings.plane)
-        yield replace(state, grid=grid)
 
 
 def _facts(archive: Archive, path: Path, files: tuple[str, ...]) -> ArchiveFacts:

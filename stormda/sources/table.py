@@ -53,7 +53,7 @@ def read_table(config: TableSource, name: str, resolve: Callable[[str], Path]) -
     Raises:
         InputMissing: a file that is not there.
         InputError: an empty, truncated or unreadable file, a column that lacks or holds no numbers, a wrong unit.
-        ConfigError: a mapping without place or without values.
+        ConfigError: a mapping without the level that its variables need.
     """
     _complete(config, name)
     files = expand(config.files, resolve, key=f"observations.sources.{name}.files")
@@ -62,12 +62,6 @@ def read_table(config: TableSource, name: str, resolve: Callable[[str], Path]) -
 
 def _complete(config: TableSource, name: str) -> None:
     key = f"observations.sources.{name}"
-    if config.stations is None and (config.latitude is None or config.longitude is None):
-        raise ConfigError("the table needs latitude and longitude, or a table of stations", key=key)
-    if not config.variables and not config.wind:
-        raise ConfigError(
-            "the table names no variables", key=f"{key}.variables", hint="t2m: {column: temp, unit: degC}"
-        )
     if not isinstance(config.time, str) and len(config.time) not in (4, 5):
         raise ConfigError("time is one column, or year, month, day, hour and perhaps minute", key=f"{key}.time")
     wanted = [*config.variables, *(v for part in config.wind for v in _WIND[part])]

@@ -14,10 +14,12 @@ from stormda.observations import QC
 from stormda.sources.reports import Reports, Values, observations, wind
 
 FILE = Path("reports.csv")
+_TABLE = {"files": ["x"], "station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon"}
+_TABLE |= {"variables": {"t2m": {"column": "t"}}}  # type: ignore[dict-item]
 
 
 def config(**changes: object) -> TableSource:
-    return TableSource.model_validate({"files": ["x"], "station_id": "id", "time": "time"} | changes)
+    return TableSource.model_validate(_TABLE | changes)
 
 
 def reports(n: int, **changes: object) -> Reports:

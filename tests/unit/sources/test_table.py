@@ -222,8 +222,6 @@ def test_a_unit_that_is_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latitude": None}, "latitude and longitude"),
-        ({"variables": {}, "wind": {}}, "names no variables"),
         ({"time": ["valid", "lat"]}, "time is one column"),
         ({"variables": {"t": {"column": "tmpf"}}}, "t need a level"),
         ({"variables": {"t2m": {"column": "tmpf", "unit": "hPa"}}}, "hPa"),
