@@ -1,0 +1,79 @@
+"""The configuration: one frozen tree, one section a pipeline stage, every value with a unit and a reason.
+
+Only data live here: `stormda.pipeline.build` turns the names into objects. A file may say `extends: other.yaml`;
+`${NAME}` in a text is an environment variable; relative paths start at the folder of the configuration file, so that a
+job does the same from a terminal and from cron. An override `key.sub=value` replaces one value, read as YAML.
+
+    fields     kinds of values, and what a section is
+    sources    archive and observations          quality    operators, checks, withheld stations
+    methods    history, priors, sampler, ...     twin       twin experiments
+    tree       `Config`, the root                reading    `load`, `dump`, `schema`
+                                                 explain    what is wrong, in one line
+"""
+
+__all__ = [
+    "ArchiveConfig",
+    "ArchiveWorld",
+    "AssimilateConfig",
+    "BufrSource",
+    "CheckConfig",
+    "Column",
+    "Config",
+    "ErrorModel",
+    "GaussianConfig",
+    "GriddedSource",
+    "GuidanceConfig",
+    "Harmonics",
+    "HistoryConfig",
+    "LorenzWorld",
+    "NetworkConfig",
+    "ObservationsConfig",
+    "OperatorConfig",
+    "Period",
+    "QualityConfig",
+    "SamplerConfig",
+    "Section",
+    "SqgWorld",
+    "StationTable",
+    "StormConfig",
+    "TableSource",
+    "TrainConfig",
+    "TwinConfig",
+    "VerifyConfig",
+    "VobsSource",
+    "WindColumns",
+    "WithholdConfig",
+    "dump",
+    "load",
+    "resolve",
+    "schema",
+]
+
+from stormda.config.fields import Period, Section
+from stormda.config.methods import (
+    AssimilateConfig,
+    GaussianConfig,
+    GuidanceConfig,
+    HistoryConfig,
+    SamplerConfig,
+    StormConfig,
+    TrainConfig,
+    VerifyConfig,
+)
+from stormda.config.quality import CheckConfig, OperatorConfig, QualityConfig, WithholdConfig
+from stormda.config.reading import dump, load, schema
+from stormda.config.sources import (
+    ArchiveConfig,
+    BufrSource,
+    Column,
+    ErrorModel,
+    GriddedSource,
+    Harmonics,
+    ObservationsConfig,
+    StationTable,
+    TableSource,
+    VobsSource,
+    WindColumns,
+)
+from stormda.config.tree import Config, resolve
+from stormda.config.twin import ArchiveWorld, LorenzWorld, NetworkConfig, SqgWorld, TwinConfig

@@ -1,0 +1,107 @@
+"""Kinds of values that the configuration is made of: times, spans, seeds, names of variables; and what a section is.
+
+Each reads what people write (`6h`, `2019-02-17T12Z`, `0..19`) and is written back the same way. A value that cannot be
+read says what it is not and how to write it; `explain` finds that hint in the error's context.
+"""
+
+__all__ = ["ChannelName", "Duration", "Period", "Section", "Seeds", "Time", "VariableName"]
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from stormda.errors import ConfigError
+from stormda.time import format_time, hours, parse_duration, parse_time
+from stormda.variables import VOCABULARY, Channel
+
+_Value = TypeVar("_Value")
+
+
+def _read_by(read: Callable[[Any], _Value]) -> Callable[[Any], _Value]:
+    """`read` for pydantic, which collects errors with their place in the tree."""
+
+    def reader(value: Any) -> _Value:
+        try:
+            return read(value)
+        except ConfigError as error:
+            context = {"what": error.what, "hint": error.hint or ""}
+            raise PydanticCustomError("stormda", "{what}", context) from error
+
+    return reader
+
+
+def _write_duration(span: np.timedelta64) -> str:
+    n = hours(span)
+    return f"{n:g}h" if n == int(n) else f"{n * 60:g}min"
+
+
+Time = Annotated[
+    np.datetime64,
+    BeforeValidator(_read_by(parse_time)),
+    PlainSerializer(format_time),
+    WithJsonSchema({"type": "string", "examples": ["2019-02-17T12Z"]}),
+]
+Duration = Annotated[
+    np.timedelta64,
+    BeforeValidator(_read_by(parse_duration)),
+    PlainSerializer(_write_duration),
+    WithJsonSchema({"type": "string", "examples": ["6h", "90min", "1d"]}),
+]
+
+
+def _seeds(value: Any) -> Any:
+    """`0..19` is the list of seeds 0 to 19; a single number is a list of one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
+        return list(range(int(match[1]), int(match[2]) + 1))
+    return value
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    Field(min_length=1),
+    BeforeValidator(_seeds),
+    WithJsonSchema({"type": ["string", "integer", "array"], "examples": ["0..19", 0, [0, 1]]}),
+]
+
+
+def _channel_name(name: Any) -> str:
+    return Channel.parse(str(name)).name
+
+
+def _variable_name(name: Any) -> str:
+    if name not in VOCABULARY:
+        near = difflib.get_close_matches(str(name), VOCABULARY, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(VOCABULARY)}"
+        raise ConfigError(f"unknown variable '{name}'", hint=hint)
+    return str(name)
+
+
+ChannelName = Annotated[str, BeforeValidator(_read_by(_channel_name))]
+VariableName = Annotated[str, BeforeValidator(_read_by(_variable_name))]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen; an unknown key is an error, and so is a number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+class Period(Section):
+    """Times from `start` to `end`, both included, without the days of `exclude`."""
+
+    start: Time
+    end: Time
+    exclude: tuple[Time, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Period":
+        if self.end < self.start:
+            raise ValueError("the period ends before it starts")
+        return self

@@ -1,0 +1,128 @@
+"""How an analysis is computed: history, priors, sampler, guidance, training, verification."""
+
+__all__ = [
+    "AssimilateConfig",
+    "GaussianConfig",
+    "GuidanceConfig",
+    "HistoryConfig",
+    "Method",
+    "SamplerConfig",
+    "StormConfig",
+    "TrainConfig",
+    "VerifyConfig",
+]
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from stormda.config.fields import Duration, Section
+from stormda.config.sources import GriddedSource
+
+Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi"]
+
+
+class HistoryConfig(Section):
+    """What the prior knows of the past."""
+
+    source: Literal["analyses", "archive", "none"] = Field(
+        "analyses", description="previous analyses of this run; the archive's frames; or a cold start each time"
+    )
+    first: Literal["none", "archive"] = Field("none", description="where the first cycle has no previous analysis")
+    frames: int = Field(1, ge=1, le=8)
+    max_age: Duration = np.timedelta64(24 * 3600, "s")
+    archive_error: float = Field(0.0, ge=0, description="error of the archive's frames, share of the climatological sd")
+
+
+class GaussianConfig(Section):
+    """The closed-form prior: climatological covariance and a linear inverse model, in EOF space."""
+
+    modes: int = Field(200, ge=1)
+    season: Duration | None = Field(None, description="learn from days within this distance in the year; empty: all")
+    ridge: float = Field(1e-2, ge=0, description="ridge of the linear inverse model, share of the mean mode variance")
+
+
+class StormConfig(Section):
+    """The STORM network: `weights` to use, and the architecture to train."""
+
+    weights: str = Field("weights.safetensors", description="below run_dir unless absolute, or shipped:NAME")
+    patch: int = Field(1, ge=1)
+    width: int = Field(96, ge=16)
+    blocks: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    latents: int = Field(32, ge=0, description="latent tokens of the global attention; 0: softmax over everything")
+
+    @model_validator(mode="after")
+    def _divides(self) -> "StormConfig":
+        if self.width % self.heads:
+            raise ValueError(f"the width {self.width} is not a multiple of {self.heads} heads")
+        return self
+
+
+class SamplerConfig(Section):
+    """How the reverse diffusion is integrated."""
+
+    kind: Literal["dpm2m", "heun"] = "dpm2m"
+    steps: int = Field(24, ge=2)
+    sigma_min: float | None = Field(None, gt=0, description="empty: 0.2 of the smallest standardised observation error")
+    sigma_max: float | None = Field(None, gt=0, description="empty: from the prior")
+    rho: float = Field(7.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SamplerConfig":
+        if self.sigma_min is not None and self.sigma_max is not None and self.sigma_min >= self.sigma_max:
+            raise ValueError("sigma_min is not below sigma_max")
+        return self
+
+
+class GuidanceConfig(Section):
+    """How observations enter: MMPS, solved by tolerance."""
+
+    kind: Literal["mmps"] = "mmps"
+    tolerance: float = Field(1e-2, gt=0, lt=1)
+    max_iterations: int = Field(20, ge=1)
+
+
+class AssimilateConfig(Section):
+    """The analysis ensemble."""
+
+    method: Method = "gaussian"
+    ensemble: int = Field(32, ge=2)
+    seed: int = Field(0, ge=0)
+    step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
+    batch: int = Field(32, ge=1, description="members at once; less memory when smaller")
+    limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
+
+
+class TrainConfig(Section):
+    """Training of the STORM prior."""
+
+    minutes: float | None = Field(None, gt=0, description="stop after this wall time")
+    steps: int = Field(4000, ge=1)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warm_up: int = Field(200, ge=0)
+    clip: float = Field(1.0, gt=0)
+    average: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
+    history_dropout: float = Field(0.1, ge=0, le=1)
+    history_error: tuple[float, float] = Field((0.01, 1.0), description="log-uniform, share of the climatological sd")
+    seed: int = 0
+    checkpoint_every: Duration = np.timedelta64(60, "s")
+    validate_every: int = Field(250, ge=1)
+
+    @field_validator("history_error")
+    @classmethod
+    def _positive(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("the range must be two positive numbers, the smaller one first")
+        return value
+
+
+class VerifyConfig(Section):
+    """What analyses are compared with: gridded truth and withheld observations."""
+
+    truth: GriddedSource | None = Field(None, description="empty: the archive, at the times it has")
+    against: tuple[Literal["truth", "withheld", "used"], ...] = ("truth", "withheld")
+    report: bool = True

@@ -1,0 +1,64 @@
+"""From state to observation, and the checks between them: operators, quality control, withheld stations."""
+
+__all__ = ["CheckConfig", "OperatorConfig", "QualityConfig", "WithholdConfig"]
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stormda.config.fields import ChannelName, Section, Seeds, VariableName
+
+_OPTIONS = {  # of each check, beside `variables` and `platforms`
+    "range": {"ranges"},
+    "duplicates": set[str](),
+    "station_height": {"limit"},
+    "blacklist": {"stations"},
+    "background": {"limit"},
+}
+
+
+class OperatorConfig(Section):
+    """How the state becomes an observed variable, where it is not the channel of the same name and level."""
+
+    kind: Literal["interpolate", "height", "level", "wind_speed"] = "interpolate"
+    channel: ChannelName | None = Field(None, description="the channel that is observed; empty: by name and level")
+    lapse_rate: float = Field(0.0065, description="K m-1, for kind height")
+    orography: str | None = Field(None, description="NetCDF file, the grid's surface height [m]; empty: no correction")
+    tolerance: float = Field(0.0, ge=0, description="hPa, for kind level: how far from the channel's level")
+
+
+class CheckConfig(Section):
+    """One quality check, with the observations it applies to."""
+
+    check: Literal["range", "duplicates", "station_height", "blacklist", "background"]
+    variables: tuple[VariableName, ...] = Field((), description="empty: all")
+    platforms: tuple[str, ...] = Field((), description="empty: all")
+    limit: float | None = Field(None, gt=0, description="background: standard deviations; station_height: m")
+    stations: tuple[str, ...] = Field((), description="blacklist: station ids")
+    ranges: dict[VariableName, tuple[float, float]] = Field({}, description="range: narrower limits")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "CheckConfig":
+        for name in ("limit", "stations", "ranges"):
+            if getattr(self, name) and name not in _OPTIONS[self.check]:
+                raise ValueError(f"the check '{self.check}' has no `{name}`")
+        for variable, (low, high) in self.ranges.items():
+            if not low < high:
+                raise ValueError(f"the range of {variable} is empty: {low:g} to {high:g}")
+        return self
+
+
+class WithholdConfig(Section):
+    """Whole stations kept out for verification: hash(station id, seed) < fraction. One analysis is drawn a seed."""
+
+    fraction: float = Field(0.0, ge=0, lt=1)
+    seeds: Seeds = (0,)
+    stations: tuple[str, ...] = Field((), description="named stations instead of a fraction")
+
+
+class QualityConfig(Section):
+    """Checks in the order they run: `static` at ingest, `dynamic` against the background."""
+
+    static: tuple[CheckConfig, ...] = (CheckConfig(check="range"), CheckConfig(check="duplicates"))
+    dynamic: tuple[CheckConfig, ...] = (CheckConfig(check="background", limit=5.0),)
+    withhold: WithholdConfig = WithholdConfig()

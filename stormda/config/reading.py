@@ -1,0 +1,163 @@
+"""From a file and overrides to a `Config`, and back to text."""
+
+__all__ = ["dump", "load", "schema"]
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from stormda.config.explain import explain
+from stormda.config.tree import Config, resolve
+from stormda.errors import ConfigError, InputMissing
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is an error, and a date is left to the field that reads it."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node; raises ConstructorError at the second of two equal keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key}' is there twice", node.value[number][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tree of a file on top of the one that it extends."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "stormda init NAME writes one"
+        raise ConfigError("the configuration file does not exist", file=path, hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file cannot be read: {error}", file=path) from error
+    try:
+        tree = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"not valid YAML{line}: {error.problem}", file=path) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", file=path) from error
+    if not isinstance(tree, dict):
+        hint = "stormda init NAME writes one"
+        raise ConfigError("the configuration is empty or not a mapping", file=path, hint=hint)
+    if (parent := tree.pop("extends", None)) is None:
+        return tree
+    below = resolve(path.parent, str(parent)).resolve()
+    if below in (family := (*children, path.resolve())):
+        raise ConfigError("the configuration extends itself", file=path, key="extends")
+    return _merge(_read(below, family), tree)
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`top` over `base`, mapping by mapping; one of another `kind` takes the place of the old one."""
+    out = dict(base)
+    for key, value in top.items():
+        old = out.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind") in (None, old.get("kind")):
+            value = _merge(old, value)
+        out[key] = value
+    return out
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    """Replace the value at `key.sub` of `key.sub=value`; sections on the way are made."""
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'{text}' is not an override", hint="write it as key.sub=value")
+    try:
+        value = yaml.load(raw, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of '{text}' is not valid YAML", key=key) from error
+    node: Any = tree
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        if isinstance(node, list):
+            node = _item(node, part, key)
+            continue
+        if not isinstance(node.get(part), (dict, list)):
+            node[part] = {}
+        node = node[part]
+    if isinstance(node, list):
+        _item(node, last, key)
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _item(node: list[Any], part: str, key: str) -> Any:
+    """The item of a list that a number names."""
+    if not part.isdigit() or int(part) >= len(node):
+        raise ConfigError(f"'{part}' is no place in a list of {len(node)}", key=key)
+    return node[int(part)]
+
+
+def _expand(node: Any, file: Path | None, key: str = "") -> Any:
+    """Replace `${NAME}` in every text; a variable that is not set is an error that names the key."""
+    if isinstance(node, dict):
+        return {k: _expand(v, file, f"{key}.{k}" if key else str(k)) for k, v in node.items()}
+    if isinstance(node, list):
+        return [_expand(v, file, f"{key}.{i}") for i, v in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def lookup(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if not value:
+            hint = f"export {match[1]}=/path/to/data"
+            raise InputMissing(f"the environment variable {match[1]} is not set", file=file, key=key, hint=hint)
+        return value
+
+    return re.sub(r"\$\{(\w+)\}", lookup, node)
+
+
+def load(
+    path: str | os.PathLike[str] | None, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a configuration file, apply overrides and validate.
+
+    Args:
+        path: a YAML file; None to start from `base` alone.
+        overrides: `key.sub=value` texts.
+        base: a tree that the file is merged into.
+
+    Raises:
+        ConfigError: not there, not YAML, an unknown key, a wrong value.
+        InputMissing: an environment variable that is not set.
+    """
+    file = None if path is None else Path(path)
+    tree = dict(base or {})
+    if file is not None:
+        tree = _merge(tree, _read(file))
+    for text in overrides:
+        _override(tree, text)
+    tree = _expand(tree, file)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, file) from None
+    config._folder = (file.parent if file is not None else Path(".")).resolve()
+    return config
+
+
+def dump(config: Config) -> str:
+    """The whole configuration as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration, for editors."""
+    return Config.model_json_schema()

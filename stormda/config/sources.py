@@ -1,0 +1,152 @@
+"""Where data come from: gridded files for the archive, tables and reports for the observations."""
+
+__all__ = [
+    "ArchiveConfig",
+    "BufrSource",
+    "Column",
+    "ErrorModel",
+    "GriddedSource",
+    "Harmonics",
+    "ObservationsConfig",
+    "StationTable",
+    "TableSource",
+    "VobsSource",
+    "WindColumns",
+]
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stormda.config.fields import ChannelName, Duration, Period, Section, VariableName
+
+_SIX_HOURS = np.timedelta64(6 * 3600, "s")
+
+
+class GriddedSource(Section):
+    """Files of gridded fields: the archive that a prior learns from, or a truth to verify against."""
+
+    kind: Literal["netcdf", "grib", "zarr"] = "netcdf"
+    files: tuple[str, ...] = Field(min_length=1, description="paths, `*` allowed")
+    variables: dict[ChannelName, str] = Field(
+        default={}, description="channel: name in the file; empty: found by name, standard name and level"
+    )
+    units: dict[ChannelName, str] = Field(default={}, description="channel: unit, where the file gives none")
+    filter: dict[str, Any] = Field(default={}, description="GRIB keys to select by, such as typeOfLevel")
+
+
+class Harmonics(Section):
+    """The climatology: a mean with annual and diurnal harmonics, fitted by least squares."""
+
+    annual: int = Field(2, ge=0, le=6)
+    diurnal: int = Field(1, ge=0, le=4, description="used where the archive has several hours a day")
+
+
+class ArchiveConfig(Section):
+    """The gridded archive: where it comes from, and which part of it may be learned from."""
+
+    path: str = Field("archive.zarr", description="below run_dir unless absolute")
+    sources: dict[str, GriddedSource] = {}
+    step: Duration = _SIX_HOURS
+    train: Period | None = None
+    validation: Period | None = None
+    climatology: Harmonics = Harmonics()
+    plane: bool = Field(False, description="an idealised plane: equal weights, no poles")
+    periodic: tuple[bool, bool] | None = Field(None, description="(latitude, longitude) wrap; empty: as the grid says")
+
+
+class Column(Section):
+    """A column of a station table and its unit."""
+
+    column: str
+    unit: str | None = Field(None, description="such as degF, hPa, knot; empty: the vocabulary's unit")
+
+
+class WindColumns(Section):
+    """Direction (degrees, where the wind comes from) and speed, turned into components."""
+
+    direction: str
+    speed: str
+    unit: str = "m s-1"
+
+
+class StationTable(Section):
+    """A second table that tells where stations are."""
+
+    file: str
+    station_id: str
+    latitude: str
+    longitude: str
+    elevation: str | None = None
+
+
+class ErrorModel(Section):
+    """Standard deviation of the observation error, in the variable's unit: instrument and representativeness."""
+
+    instrument: float = Field(gt=0)
+    representativeness: float = Field(0.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return {"instrument": value} if isinstance(value, (int, float)) else value
+
+
+class _Source(Section):
+    files: tuple[str, ...] = Field(min_length=1, description="paths, `*` allowed")
+    platform: str = "synop"
+    policy: Literal["required", "warn", "optional"] = "warn"
+    min_count: int = Field(1, ge=0, description="fewer values in the window than this count as missing")
+    errors: dict[VariableName, ErrorModel] = {}
+    levels: tuple[float, ...] = Field((), description="hPa; keep only these pressure levels; empty: all")
+    keep: tuple[VariableName, ...] = Field((), description="keep only these variables; empty: all")
+
+
+class TableSource(_Source):
+    """CSV or Parquet, one row a report, with a mapping of columns."""
+
+    kind: Literal["table"] = "table"
+    station_id: str
+    time: str | tuple[str, ...] = Field(description="one column, or year, month, day, hour[, minute]")
+    latitude: str | None = None
+    longitude: str | None = None
+    elevation: str | None = None
+    level: Column | None = Field(None, description="pressure of each row, for soundings and aircraft")
+    stations: StationTable | None = None
+    variables: dict[VariableName, Column] = {}
+    wind: dict[Literal["10m", "level"], WindColumns] = {}
+    missing: tuple[float, ...] = Field((-99.0, -999.0, -9999.0), description="numbers that mean: no value")
+
+
+class VobsSource(_Source):
+    """VOBS text files (verification observations): surface and sounding parts."""
+
+    kind: Literal["vobs"] = "vobs"
+    part: Literal["surface", "sounding", "both"] = "both"
+
+
+class BufrSource(_Source):
+    """WMO BUFR: radiosondes (TEMP), aircraft (AMDAR), surface stations (SYNOP)."""
+
+    kind: Literal["bufr"] = "bufr"
+    report: Literal["temp", "aircraft", "synop"]
+
+
+ObservationSource = Annotated[TableSource | VobsSource | BufrSource, Field(discriminator="kind")]
+
+
+class ObservationsConfig(Section):
+    """Where observations come from and which window belongs to an analysis: (cycle - before, cycle + after]."""
+
+    path: str = Field("observations", description="the store, below run_dir unless absolute")
+    sources: dict[str, ObservationSource] = {}
+    before: Duration = _SIX_HOURS
+    after: Duration = np.timedelta64(0, "s")
+    on_none: Literal["prior", "fail"] = Field("prior", description="no observation: publish the prior, or exit 3")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "ObservationsConfig":
+        if self.before + self.after <= np.timedelta64(0, "s"):
+            raise ValueError("the window (cycle - before, cycle + after] is empty")
+        return self

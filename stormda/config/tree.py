@@ -1,0 +1,71 @@
+"""The root of the configuration, and what its paths mean."""
+
+__all__ = ["Config", "resolve"]
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from stormda.config.fields import ChannelName, Section, VariableName
+from stormda.config.methods import (
+    AssimilateConfig,
+    GaussianConfig,
+    GuidanceConfig,
+    HistoryConfig,
+    SamplerConfig,
+    StormConfig,
+    TrainConfig,
+    VerifyConfig,
+)
+from stormda.config.quality import OperatorConfig, QualityConfig
+from stormda.config.sources import ArchiveConfig, ObservationsConfig
+from stormda.config.twin import TwinConfig
+
+
+class Config(Section):
+    """All of it."""
+
+    name: str = Field("stormda", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    run_dir: str = "runs/stormda"
+    channels: tuple[ChannelName, ...] = Field(min_length=1)
+    archive: ArchiveConfig = ArchiveConfig()
+    observations: ObservationsConfig = ObservationsConfig()
+    operators: dict[VariableName, OperatorConfig] = {}
+    quality: QualityConfig = QualityConfig()
+    history: HistoryConfig = HistoryConfig()
+    gaussian: GaussianConfig = GaussianConfig()
+    storm: StormConfig = StormConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    assimilate: AssimilateConfig = AssimilateConfig()
+    train: TrainConfig = TrainConfig()
+    verify: VerifyConfig = VerifyConfig()
+    twin: TwinConfig = TwinConfig()
+
+    _folder: Path = Path(".")
+
+    @field_validator("channels")
+    @classmethod
+    def _unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a channel is named twice")
+        return value
+
+    @property
+    def run(self) -> Path:
+        """The folder where everything of this run is stored."""
+        return resolve(self._folder, self.run_dir)
+
+    def path(self, text: str) -> Path:
+        """An input path: relative to the folder of the configuration file."""
+        return resolve(self._folder, text)
+
+    def below_run(self, text: str) -> Path:
+        """A product's path: relative to `run`."""
+        return resolve(self.run, text)
+
+
+def resolve(folder: Path, text: str) -> Path:
+    """`text` as a path, relative to `folder` unless absolute; `~` is the home folder."""
+    path = Path(text).expanduser()
+    return path if path.is_absolute() else folder / path

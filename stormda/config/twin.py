@@ -1,0 +1,59 @@
+"""Twin experiments: nature, network, cycling, methods."""
+
+__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TwinConfig"]
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stormda.config.fields import Section, Seeds, Time
+from stormda.config.methods import Method
+
+
+class LorenzWorld(Section):
+    """Lorenz-96 as nature."""
+
+    kind: Literal["lorenz96"] = "lorenz96"
+    dimension: int = Field(40, ge=4)
+    forcing: float = 8.0
+
+
+class SqgWorld(Section):
+    """Surface quasi-geostrophic turbulence as nature."""
+
+    kind: Literal["sqg"] = "sqg"
+    points: int = Field(64, ge=16)
+
+
+class ArchiveWorld(Section):
+    """The archive as nature."""
+
+    kind: Literal["archive"] = "archive"
+
+
+class NetworkConfig(Section):
+    """The observing network of a twin experiment: random places, drawn anew each cycle."""
+
+    count: int = Field(40, ge=1, description="grid points a channel")
+    error: float = Field(1.0, gt=0, description="standard deviation, in the channel's unit")
+    operator: Literal["identity", "arctan"] = "identity"
+    redrawn: bool = True
+
+
+class TwinConfig(Section):
+    """A twin experiment: nature, network, cycling, methods."""
+
+    world: Annotated[LorenzWorld | SqgWorld | ArchiveWorld, Field(discriminator="kind")] = ArchiveWorld()
+    network: NetworkConfig = NetworkConfig()
+    start: Time | None = Field(None, description="archive: time of the first analysis")
+    cycles: int = Field(120, ge=2)
+    spin_up: int = Field(20, ge=0, description="first analyses that are not scored")
+    methods: tuple[Method, ...] = Field(("gaussian", "kf", "oi"), min_length=1)
+    seeds: Seeds = (0,)
+    train_steps: int = Field(2000, ge=10, description="lorenz96, sqg: archive steps that are simulated to learn from")
+
+    @model_validator(mode="after")
+    def _scored(self) -> "TwinConfig":
+        if self.spin_up >= self.cycles:
+            raise ValueError(f"all {self.cycles} cycles are spin-up: nothing is left to score")
+        return self
