@@ -19,6 +19,7 @@ from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
+from stormda.diffusion.linearise import rows
 from stormda.diffusion.noise import karras
 from stormda.errors import StormdaError
 from stormda.random import normal, stream
@@ -131,10 +132,9 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
 def smallest_error(problem: Problem, prior: Prior) -> float:
     """The smallest observation error in standardised units: sqrt(R) over the length of its row of A."""
     shape = (len(prior.channels), *prior.grid.shape)
-    _, transpose = torch.func.vjp(problem.operator, torch.zeros(1, *shape, dtype=torch.float64))
-    signs = torch.ones_like(problem.y, dtype=torch.float64)
-    rows = torch.func.vmap(lambda e: transpose(e[None])[0].square().sum())(torch.diag(signs))
-    return float((problem.variance.double() / rows.clamp_min(1e-12)).min().sqrt())
+    _, a = rows(problem.operator, torch.zeros(shape, dtype=torch.float64))
+    lengths = a.square().sum(dim=(1, 2, 3)).clamp_min(1e-12)
+    return float((problem.variance.double() / lengths).min().sqrt())
 
 
 def _draw(

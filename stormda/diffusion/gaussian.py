@@ -18,6 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from stormda.diffusion.linearise import rows
 from stormda.errors import InputError
 from stormda.types import Mapping2
 
@@ -84,14 +85,10 @@ class Gaussian:
 
     def observed(self, operator: Mapping2, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Linearise H at the mean: H(m) [N], S A^T [N, C, H, W] and A S A^T + R [N, N], in float64."""
-        m = self.mean.double()
-        hm: Tensor
-        hm, transpose = torch.func.vjp(operator, m[None] if m.ndim == 3 else m)[:2]
-        units = torch.eye(hm.shape[-1], dtype=hm.dtype)
-        rows = torch.func.vmap(lambda e: transpose(e[None])[0][0], chunk_size=256)(units)
-        s_at = self.product(rows)
-        innovation = torch.einsum("nchw,kchw->nk", rows, s_at)
-        return hm[0], s_at, (innovation + innovation.T) / 2 + torch.diag(variance.double())
+        hm, a = rows(operator, self.mean.double())
+        s_at = self.product(a)
+        innovation = a.flatten(1) @ s_at.flatten(1).T
+        return hm, s_at, (innovation + innovation.T) / 2 + torch.diag(variance.double())
 
     def posterior(self, operator: Mapping2, y: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """The Kalman update (Kalman 1960, https://doi.org/10.1115/1.3662552), H linearised at the mean.

@@ -5,7 +5,7 @@ Karras et al. (2022, "Elucidating the design space of diffusion-based generative
 https://arxiv.org/abs/2206.00364, eq. 5) spaces sigma^(1/rho) evenly, which puts most levels where the sample takes its
 final shape.
 
-Ending at sigma_min with D keeps a share v / (v + sigma_min^2) of the variance v that an exact flow would have there.
+Stopping at sigma_min, where D ends the sample, leaves a share v / (v + sigma_min^2) of a direction's variance v.
 """
 
 __all__ = ["karras"]

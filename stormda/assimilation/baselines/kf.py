@@ -1,8 +1,8 @@
 """The Kalman filter and optimal interpolation, in closed form, as an ensemble.
 
-On the same linear-Gaussian prior as the method `gaussian`: the exact posterior mean and covariance, from which the ensemble is
-drawn and then shifted so that its mean is the analysis mean. `kf` starts from the history by the linear inverse
-model (Kalman 1960, https://doi.org/10.1115/1.3662552); `oi`, optimal interpolation, from climatology each time
+On the same linear-Gaussian prior as the method `gaussian`: the exact posterior mean and covariance, from which the
+ensemble is drawn and then shifted so that its mean is the analysis mean. `kf` starts from the history by the linear
+inverse model (Kalman 1960, https://doi.org/10.1115/1.3662552); `oi`, optimal interpolation, from climatology each time
 (Gandin 1963; Daley 1991, "Atmospheric Data Analysis", chapter 4).
 """
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.linearise import linearise
 from stormda.types import Mapping2
 
 
@@ -36,15 +37,8 @@ def closed_form(
     factor = torch.linalg.cholesky(innovation)
     mean, covariance = prior.posterior(operator, y, variance)
     deviation = prior.sample(noise_MCHW.double()) - prior.mean.double()
-    observed = _linear(operator, prior.mean.double(), deviation)
+    observed = linearise(operator, prior.mean.double().expand_as(deviation)).forward(deviation)
     e = noise_MN.double() * variance.double().sqrt()
     weights = torch.cholesky_solve((e - observed).T, factor).T
     deviation = deviation + torch.einsum("mn,nchw->mchw", weights, s_at)
     return mean + deviation - deviation.mean(dim=0), covariance
-
-
-def _linear(operator: Mapping2, mean_CHW: Tensor, deviation_MCHW: Tensor) -> Tensor:
-    """A v for a batch of v, A = dH/dx at the mean."""
-    at = mean_CHW.expand_as(deviation_MCHW).clone()
-    product: Tensor = torch.func.jvp(operator, (at,), (deviation_MCHW,))[1]
-    return product

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.linalg import gmres
+from stormda.diffusion.linearise import linearise
 from stormda.errors import AnalysisRejected
 from stormda.layout import WHOLE, Layout
 from stormda.types import Denoise, Mapping2
@@ -54,21 +55,18 @@ def mmps(
             x = x_BCHW.detach().requires_grad_()
             d_graph = denoise(x, sigma)
         d = d_graph.detach()
-        hd: Tensor
-        hd, transpose = torch.func.vjp(operator, d)[:2]
+        h = linearise(operator, d)
         s = variance.sqrt().to(d)
-        innovation = (y.to(d) - hd) / s
+        innovation = (y.to(d) - h.value) / s
         if not bool(torch.isfinite(innovation).all()):
             raise _rejected("the state", sigma)
 
         def v_at(w_BN: Tensor) -> Tensor:  # V A^T R^-1/2 w
-            (cotangent,) = transpose(w_BN / s)
-            (product,) = torch.autograd.grad(d_graph, x, cotangent, retain_graph=True)
+            (product,) = torch.autograd.grad(d_graph, x, h.transpose(w_BN / s), retain_graph=True)
             return sigma.to(d) ** 2 * product
 
         def whitened(w_BN: Tensor) -> Tensor:  # (I + R^-1/2 A V A^T R^-1/2) w
-            tangent: Tensor = torch.func.jvp(operator, (d,), (v_at(w_BN),))[1]
-            return w_BN + tangent / s
+            return w_BN + h.forward(v_at(w_BN)) / s
 
         start = warm.get(tuple(innovation.shape))
         try:
