@@ -127,13 +127,13 @@ def test_time_in_columns(tmp_path: Path) -> None:
 def test_levels_of_a_sounding(tmp_path: Path) -> None:
     path = tmp_path / "temp.csv"
     path.write_text(
-        "station,valid,lat,lon,pres,h,t\nA,2019-02-17T12,50,5,50000,5600,250\nA,2019-02-17T12,50,5,85000,,270\n"
+        "station,valid,lat,lon,plev,h,t\nA,2019-02-17T12,50,5,50000,5600,250\nA,2019-02-17T12,50,5,85000,,270\n"
     )
     config = source(
         path,
         elevation=None,
         platform="temp",
-        level={"column": "pres", "unit": "Pa"},
+        level={"column": "plev", "unit": "Pa"},
         variables={"z": {"column": "h", "unit": "gpm"}, "t": {"column": "t", "unit": "K"}},
         wind={},
     )
