@@ -29,7 +29,8 @@ def open_zarr(path: Path, source: GriddedSource) -> Iterator[list[Field]]:
     try:
         group = zarr.open_group(path, mode="r")
         missing = {name: n for name, array in group.arrays() if (n := _missing(array))}
-        dataset = xr.open_zarr(path, chunks=None, decode_times=False, decode_timedelta=False)
+        together = group.metadata.consolidated_metadata is not None
+        dataset = xr.open_zarr(path, chunks=None, consolidated=together, decode_times=False, decode_timedelta=False)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"not a Zarr store with named dimensions, or damaged ({error})", file=path) from error
     with dataset:

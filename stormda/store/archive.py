@@ -1,37 +1,62 @@
 """The gridded archive: what priors learn from, one Zarr v3 group that any tool reads.
 
-One array a channel [time, latitude, longitude] in chunks of time, CF attributes, and the statistics of the training period:
-the climatology (`stormda.normaliser`) and, a channel, mean, standard deviation, least and largest value. It is written under
-a temporary name and renamed: a reader sees the old archive or the new one.
+    <channel>   [time, latitude, longitude] float32, physical units, CF attributes; chunks of about 1 MB along time
+    time, latitude, longitude               coordinates (y, x dimensions where the grid is not regular)
+    climatology_coefficients, anomaly_sd, harmonics     the normaliser, fitted to the training period
+    mean, sd, minimum, maximum, clamped     [channel], of the training period; area weights
+
+Chunks hold whole fields, so that one time is one read a channel and training is a few. An archive is written under a
+temporary name and renamed: a reader sees the old one or the new one, whenever the writer is killed. Memory while
+writing is that of one chunk of states and one Zarr chunk a channel, whatever the length of the archive; the
+statistics are taken in a second pass, over what was written.
 """
 
 __all__ = ["Archive", "write_archive"]
 
-import json
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import BloscCodec
 
 from stormda.config import Harmonics, Period
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
-from stormda.normaliser import Normaliser
+from stormda.normaliser import Normaliser, clamped
 from stormda.state import State
-from stormda.store.publish import atomic_folder
+from stormda.store.cf import CONVENTIONS, channel_attributes
+from stormda.store.publish import atomic_folder, plain
+from stormda.time import format_time
 from stormda.types import Array
 from stormda.variables import Channel
 
-FORMAT = "stormda-archive-1"
-_CHUNK = 64  # times
+_FORMAT = "stormda-archive-1"
+_CHUNK_BYTES = 1 << 20  # of float32: a Zarr chunk
+_PASS_BYTES = 64e6  # of float32: what the second pass reads at once
+_DAYS_OF_YEAR = 365.2425
+_STATISTICS = ("mean", "sd", "minimum", "maximum", "clamped")
+_HINT = "stormda ingest builds it"
 
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """An open archive: C channels on one grid at T times."""
+    """An archive that is open for reading.
+
+    Args:
+        path: its folder.
+        channels: C channels.
+        grid: H x W points.
+        times: datetime64[s] [T], rising; gaps are legal.
+        step: the step of the configuration; multiples of it may be missing.
+        normaliser: fitted to the training period.
+        statistics: `mean`, `sd`, `minimum`, `maximum` in physical units and `clamped` (values outside the bounds of the
+            variable's transform), each [C], of the training period.
+        provenance: what the writer said about the inputs.
+    """
 
     path: Path
     channels: tuple[Channel, ...]
@@ -39,54 +64,70 @@ class Archive:
     times: Array
     step: np.timedelta64
     normaliser: Normaliser
-    group: zarr.Group
+    statistics: Mapping[str, Array]
+    provenance: Mapping[str, Any]
+    _arrays: tuple[zarr.Array[Any], ...]
 
     @classmethod
     def open(cls, path: Path) -> "Archive":
-        """Raises InputMissing where there is none, InputError where it is broken."""
+        """Open what `write_archive` wrote.
+
+        Raises:
+            InputMissing: there is none.
+            InputError: it is incomplete, or something else.
+        """
         if not path.exists():
-            raise InputMissing(
-                "there is no archive yet", file=path, key="archive.path", hint="stormda ingest builds it"
-            )
+            raise InputMissing("there is no archive yet", file=path, key="archive.path", hint=_HINT)
         try:
-            group = zarr.open_group(path, mode="r")
-            facts = json.loads(str(group.attrs["stormda"]))
-            if facts["format"] != FORMAT:
-                raise KeyError("format")
-            channels = tuple(Channel.parse(name) for name in facts["channels"])
-            grid = Grid(
-                np.asarray(group["latitude"]), np.asarray(group["longitude"]), tuple(facts["periodic"]), facts["plane"]
-            )
-            times = np.asarray(group["time"]).astype("datetime64[s]")
-            arrays = {n: np.asarray(group[n]) for n in ("climatology_coefficients", "anomaly_sd", "harmonics")}
-            normaliser = Normaliser.from_arrays(arrays, channels)
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            raise InputError(
-                f"not a complete archive: {error}", file=path, hint="stormda ingest builds it again"
-            ) from error
-        return cls(path, channels, grid, times, np.timedelta64(facts["step_seconds"], "s"), normaliser, group)
+            return cls._open(path)
+        except (KeyError, IndexError, TypeError, ValueError, OSError, InputError) as error:
+            raise InputError(f"not a complete archive ({error})", file=path, hint=_HINT + " again") from error
+
+    @classmethod
+    def _open(cls, path: Path) -> "Archive":
+        group = zarr.open_group(path, mode="r")
+        facts: dict[str, Any] = dict(group.attrs)
+        if facts.get("format") != _FORMAT:
+            raise ValueError(f"format {facts.get('format')}, not {_FORMAT}")
+        channels = tuple(Channel.parse(name) for name in facts["channels"])
+        latitude, longitude = (_load(group, name) for name in ("latitude", "longitude"))
+        rows, columns = (bool(wraps) for wraps in facts["periodic"])
+        grid = Grid(latitude, longitude, (rows, columns), bool(facts["plane"]))
+        times = _load(group, "time").astype("datetime64[s]")
+        names = ("climatology_coefficients", "anomaly_sd", "harmonics")
+        normaliser = Normaliser.from_arrays({n: _load(group, n) for n in names}, channels)
+        arrays = tuple(_array(group, c.name) for c in channels)
+        for array, channel in zip(arrays, channels, strict=True):
+            if array.shape != (len(times), *grid.shape):
+                raise ValueError(f"{channel} has the shape {array.shape}")
+        statistics = {n: _load(group, n) for n in _STATISTICS}
+        step = np.timedelta64(int(facts["step_seconds"]), "s")
+        return cls(path, channels, grid, times, step, normaliser, statistics, facts["provenance"], arrays)
 
     def read(self, index: Array | slice) -> State:
-        """The states at positions `index` of `times`."""
-        if not isinstance(index, slice):
-            index = np.asarray(index)
-        values = np.stack([self.group[c.name].oindex[index] for c in self.channels], axis=1)
-        return State(values, self.channels, self.grid, self.times[index])
+        """The states at positions `index` of `times`, in that order, float32.
+
+        Raises:
+            InputError: a chunk is missing or damaged.
+        """
+        positions = np.arange(len(self.times))[index]
+        values = np.empty((len(positions), len(self.channels), *self.grid.shape), dtype=np.float32)
+        try:
+            for c, array in enumerate(self._arrays):
+                _gather(array, positions, values[:, c])
+            return State(values, self.channels, self.grid, self.times[positions])
+        except (OSError, ValueError, RuntimeError, InputError) as error:
+            raise InputError(f"the archive is damaged ({error})", file=self.path, hint=_HINT + " again") from error
 
     def find(self, times: Array) -> Array:
-        """Positions of `times`, -1 where the archive has none."""
-        times = np.asarray(times, dtype="datetime64[s]")
-        place = np.minimum(np.searchsorted(self.times, times), len(self.times) - 1)
-        return np.where(self.times[place] == times, place, -1)
+        """Positions of `times` [T], -1 where the archive has none."""
+        times = np.atleast_1d(np.asarray(times, dtype="datetime64[s]"))
+        at = np.minimum(np.searchsorted(self.times, times), len(self.times) - 1)
+        return np.where(self.times[at] == times, at, -1)
 
     def select(self, period: Period | None) -> Array:
-        """Positions within a period, without its excluded days; all for None."""
-        if period is None:
-            return np.arange(len(self.times))
-        keep = (self.times >= period.start) & (self.times <= period.end)
-        for day in period.exclude:
-            keep &= self.times.astype("datetime64[D]") != day.astype("datetime64[D]")
-        return np.flatnonzero(keep)
+        """Positions of the times of a period, without its excluded days; of all times for None."""
+        return _select(self.times, period)
 
 
 def write_archive(
@@ -98,68 +139,234 @@ def write_archive(
     train: Period | None,
     provenance: Mapping[str, Any],
 ) -> Archive:
-    """Write states, in order of time, and the statistics of the training period; replaces an archive that is there.
+    """Write an archive, in the place of one that is there, and open it.
+
+    Args:
+        path: its folder.
+        chunks: states of successive times, of one grid and the same channels.
+        step: nominal distance of times.
+        harmonics: of the climatology, at most; what the training times cannot tell apart is left out.
+        train: the period that statistics and climatology are taken from; None: all.
+        provenance: facts to keep with it.
 
     Raises:
-        InputError: no states, states that do not fit each other, times that do not rise, a channel that never varies.
+        InputError: no states, states that do not fit each other, times that do not rise, no time in the training
+            period, a channel that never varies.
+        OutputError: no room, no permission. An archive that was there is as it was.
     """
-    with atomic_folder(path) as temporary:
-        group = zarr.open_group(temporary, mode="w")
-        times: list[Array] = []
-        first: State | None = None
+    with atomic_folder(path) as folder:
+        writer = _Writer(zarr.open_group(folder, mode="w"))
         for state in chunks:
-            if first is None:
-                first = state
-                for name, line, unit in (
-                    ("latitude", state.grid.latitude, "degrees_north"),
-                    ("longitude", state.grid.longitude, "degrees_east"),
-                ):
-                    dims = (name,) if state.grid.is_regular else ("y", "x")
-                    group.create_array(name, data=np.array(line), dimension_names=dims).attrs.update(
-                        units=unit, standard_name=name
-                    )
-                for c in state.channels:
-                    h, w = state.grid.shape
-                    a = group.create_array(
-                        c.name, shape=(0, h, w), chunks=(_CHUNK, h, w), dtype="float32",
-                        dimension_names=("time", *(("latitude", "longitude") if state.grid.is_regular else ("y", "x"))),
-                    )  # fmt: skip
-                    a.attrs.update(units=c.info.unit, long_name=c.info.long_name)
-            if state.channels != first.channels or not state.grid.same(first.grid):
-                raise InputError("states of one archive must share their channels and grid")
-            n = sum(len(t) for t in times)
-            for i, c in enumerate(state.channels):
-                array = group[c.name]
-                array.resize((n + len(state.values), *state.grid.shape))
-                array[n:] = state.values[:, i]
-            times.append(state.times)
-        if first is None:
-            raise InputError("there are no states to write", key="archive.sources")
-        all_times = np.concatenate(times)
-        if not (np.diff(all_times) > np.timedelta64(0, "s")).all():
-            raise InputError("the times of the archive do not rise", key="archive.sources")
-        time = group.create_array(
-            "time", data=all_times.astype("datetime64[s]").astype(np.int64), dimension_names=("time",)
-        )
-        time.attrs.update(units="seconds since 1970-01-01", calendar="proleptic_gregorian", standard_name="time")
-        grid = first.grid
-        facts = {
-            "format": FORMAT, "channels": [c.name for c in first.channels], "plane": grid.plane,
-            "periodic": list(grid.periodic), "step_seconds": int(step / np.timedelta64(1, "s")), "provenance": dict(provenance),
-        }  # fmt: skip
-        keep = np.ones(len(all_times), bool)
-        if train is not None:
-            keep = (all_times >= train.start) & (all_times <= train.end)
-            for day in train.exclude:
-                keep &= all_times.astype("datetime64[D]") != day.astype("datetime64[D]")
-        chosen = np.flatnonzero(keep)
-
-        def parts() -> Iterable[tuple[Array, Array]]:
-            for part in np.array_split(chosen, max(1, len(chosen) // 512)):
-                yield np.stack([group[c.name].oindex[part] for c in first.channels], axis=1), all_times[part]
-
-        normaliser = Normaliser.fit(parts(), first.channels, harmonics.annual, harmonics.diurnal, grid.weights)
-        for name, value in normaliser.arrays().items():
-            group.create_array(name, data=value)
-        group.attrs["stormda"] = json.dumps(facts)
+            writer.append(state)
+        writer.finish(step, harmonics, train, provenance)
     return Archive.open(path)
+
+
+class _Writer:
+    """Appends states to the arrays, a whole Zarr chunk at a time, then takes the statistics."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+        self._first: State | None = None
+        self._times: list[Array] = []
+        self._waiting: list[Array] = []
+        self._length = 1  # times in a Zarr chunk
+        self._written = 0
+
+    def append(self, state: State) -> None:
+        first = self._begin(state) if self._first is None else self._first
+        if state.channels != first.channels or not state.grid.same(first.grid):
+            raise InputError("states of one archive have to share channels and grid")
+        times = state.times
+        if len(times) != len(state.values):
+            raise InputError("a state of an archive has one time an entry")
+        joined = np.concatenate([*self._times[-1:], times])
+        late = np.flatnonzero(np.diff(joined) <= np.timedelta64(0, "s"))
+        if late.size:
+            raise InputError(f"the times of the archive do not rise at {format_time(joined[late[0] + 1])}")
+        self._times.append(times)
+        self._waiting.append(np.asarray(state.values, dtype=np.float32))
+        ready = sum(map(len, self._waiting)) // self._length * self._length
+        if ready:
+            values = np.concatenate(self._waiting)
+            self._write(values[:ready])
+            self._waiting = [values[ready:].copy()]
+
+    def finish(
+        self, step: np.timedelta64, harmonics: Harmonics, train: Period | None, provenance: Mapping[str, Any]
+    ) -> None:
+        if self._first is None:
+            raise InputError("there are no fields to write", key="archive.sources")
+        self._write(np.concatenate(self._waiting))
+        times, grid = np.concatenate(self._times), self._first.grid
+        _put(self._group, "time", times.astype(np.int64), ("time",)).attrs.update(
+            {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
+        )
+        annual, diurnal = _statistics(self._group, self._first, times, _select(times, train), harmonics)
+        facts = {
+            "Conventions": CONVENTIONS,
+            "format": _FORMAT,
+            "channels": [c.name for c in self._first.channels],
+            "step_seconds": int(step / np.timedelta64(1, "s")),
+            "periodic": list(grid.periodic),
+            "plane": grid.plane,
+            "harmonics": {"annual": annual, "diurnal": diurnal},
+            "train": None if train is None else train.model_dump(mode="json"),
+            "provenance": provenance,
+        }
+        self._group.attrs.update(plain(facts))
+        with warnings.catch_warnings():  # All metadata in one file: an extension of Zarr v3 that its readers look for.
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(self._group.store)
+
+    def _begin(self, state: State) -> State:
+        self._first, grid = state, state.grid
+        dims = _dims(grid)
+        for name, values, unit in (
+            ("latitude", grid.latitude, "degrees_north"),
+            ("longitude", grid.longitude, "degrees_east"),
+        ):
+            array = _put(self._group, name, values, (name,) if grid.is_regular else dims)
+            array.attrs.update({"units": unit, "standard_name": name})
+        self._length = max(1, _CHUNK_BYTES // (4 * grid.shape[0] * grid.shape[1]))
+        for channel in state.channels:
+            array = self._group.create_array(
+                channel.name,
+                shape=(0, *grid.shape),
+                chunks=(self._length, *grid.shape),
+                dtype="float32",
+                fill_value=np.nan,  # a chunk that is lost is no data
+                compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+                dimension_names=("time", *dims),
+            )
+            array.attrs.update({**channel_attributes(channel), **_level(channel)})
+        return state
+
+    def _write(self, values: Array) -> None:
+        if len(values) == 0 or self._first is None:
+            return
+        stop = self._written + len(values)
+        for c, channel in enumerate(self._first.channels):
+            array = _array(self._group, channel.name)
+            array.resize((stop, *self._first.grid.shape))
+            array[self._written : stop] = values[:, c]
+        self._written = stop
+
+
+def _statistics(group: zarr.Group, first: State, times: Array, train: Array, harmonics: Harmonics) -> tuple[int, int]:
+    """Fit the normaliser and take mean, sd and range, in one pass over the training times; returns the harmonics."""
+    channels, grid = first.channels, first.grid
+    arrays = [_array(group, c.name) for c in channels]
+    moments = _Moments(grid.weights, channels)
+
+    def parts() -> Iterator[tuple[Array, Array]]:
+        size = max(1, int(_PASS_BYTES / (4 * len(channels) * grid.shape[0] * grid.shape[1])))
+        for start in range(0, len(train), size):
+            index = train[start : start + size]
+            values = np.empty((len(index), len(channels), *grid.shape), dtype=np.float32)
+            for c, array in enumerate(arrays):
+                _gather(array, index, values[:, c])
+            moments.add(values)
+            yield values, times[index]
+
+    annual, diurnal = _resolved(times[train], harmonics)
+    normaliser = Normaliser.fit(parts(), channels, annual, diurnal, grid.weights)
+    dims = {
+        "climatology_coefficients": ("harmonic", "channel", *_dims(grid)),
+        "anomaly_sd": ("channel",),
+        "harmonics": ("annual_diurnal",),
+    }
+    for name, values in normaliser.arrays().items():
+        _put(group, name, values, dims[name])
+    for name, values in moments.result().items():
+        _put(group, name, values, ("channel",))
+    return annual, diurnal
+
+
+class _Moments:
+    """Mean, standard deviation, range and clamped values of each channel, merged chunk by chunk.
+
+    Chan, Golub and LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115: no cancellation, whatever the mean.
+    """
+
+    def __init__(self, weights_HW: Array, channels: tuple[Channel, ...]) -> None:
+        self._weights, self._channels = weights_HW / weights_HW.sum(), channels
+        self._count = 0
+        self._mean, self._square = np.zeros(len(channels)), np.zeros(len(channels))
+        self._low, self._high = np.full(len(channels), np.inf), np.full(len(channels), -np.inf)
+        self._clamped = np.zeros(len(channels), dtype=np.int64)
+
+    def add(self, x_TCHW: Array) -> None:
+        n = len(x_TCHW)
+        mean = np.einsum("tchw,hw->c", x_TCHW, self._weights) / n
+        square = np.einsum("tchw,hw->c", (x_TCHW - mean[:, None, None]) ** 2, self._weights)
+        gap, total = mean - self._mean, self._count + n
+        self._square += square + gap**2 * self._count * n / total
+        self._mean += gap * n / total
+        self._count = total
+        self._low = np.minimum(self._low, x_TCHW.min(axis=(0, 2, 3)))
+        self._high = np.maximum(self._high, x_TCHW.max(axis=(0, 2, 3)))
+        self._clamped += [clamped(x_TCHW[:, [i]], (c,)) for i, c in enumerate(self._channels)]
+
+    def result(self) -> dict[str, Array]:
+        sd = np.sqrt(self._square / self._count)
+        return dict(zip(_STATISTICS, (self._mean, sd, self._low, self._high, self._clamped), strict=True))
+
+
+def _resolved(times: Array, harmonics: Harmonics) -> tuple[int, int]:
+    """How many annual and diurnal harmonics the training times tell apart.
+
+    A wave of k cycles a year needs times closer than half its length all around the year, else the fit is free to swing
+    where there are none; k cycles a day need 2 k hours of the day.
+    """
+    if len(times) == 0:
+        return harmonics.annual, harmonics.diurnal
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    days = np.sort(seconds / 86400 % _DAYS_OF_YEAR)
+    gap = np.diff(days, append=days[0] + _DAYS_OF_YEAR).max()
+    hours = len(np.unique(seconds % 86400))
+    return min(harmonics.annual, int(_DAYS_OF_YEAR / (2 * gap))), min(harmonics.diurnal, hours // 2)
+
+
+def _select(times: Array, period: Period | None) -> Array:
+    if period is None:
+        return np.arange(len(times))
+    inside = (times >= period.start) & (times <= period.end)
+    excluded = np.array([day.astype("datetime64[D]") for day in period.exclude], dtype="datetime64[D]")
+    return np.flatnonzero(inside & ~np.isin(times.astype("datetime64[D]"), excluded))
+
+
+def _gather(array: zarr.Array[Any], positions: Array, out: Array) -> None:
+    """out[i] = array[positions[i]], reading each Zarr chunk that is touched once."""
+    length = array.chunks[0]
+    chunk = positions // length
+    for number in np.unique(chunk):
+        mine = np.flatnonzero(chunk == number)
+        start, stop = int(positions[mine].min()), int(positions[mine].max()) + 1
+        block = np.asarray(array[start:stop])
+        out[mine] = block[positions[mine] - start]
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise ValueError(f"{name} is not an array")
+    return array
+
+
+def _load(group: zarr.Group, name: str) -> Array:
+    return np.asarray(_array(group, name)[:])
+
+
+def _put(group: zarr.Group, name: str, values: Array, dims: tuple[str, ...]) -> zarr.Array[Any]:
+    return group.create_array(name, data=np.array(values), dimension_names=dims)
+
+
+def _dims(grid: Grid) -> tuple[str, str]:
+    return ("latitude", "longitude") if grid.is_regular else ("y", "x")
+
+
+def _level(channel: Channel) -> dict[str, float | str]:
+    if channel.level is None:
+        return {}
+    return {"level": channel.level, "level_type": channel.info.level_type.value}

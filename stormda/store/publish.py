@@ -7,7 +7,7 @@ exchanged with it in one step where the system can (Linux, renameat2), else by t
 What a killed writer leaves under a hidden name is removed by the next writer of the same product on that machine.
 """
 
-__all__ = ["atomic", "atomic_folder", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic", "atomic_folder", "plain", "write_bytes", "write_json", "write_text"]
 
 import ctypes
 import dataclasses
@@ -105,21 +105,22 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON for people and programs; a number that is not finite becomes null. Raises OutputError."""
     write_text(
         path,
-        json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as JSON holds it: dataclasses, arrays, times and paths unwrapped, numbers that are not finite as None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+        return plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (np.datetime64, np.timedelta64, Path)):
         return str(value)
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist())
+        return plain(value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist())
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
