@@ -176,14 +176,17 @@ class Console:
     @staticmethod
     def _print(title: str, columns: list[str], rows: list[list[str]]) -> None:
         out = Rich(highlight=False, markup=False)
-        if not out.is_terminal:
-            out = Rich(highlight=False, markup=False, width=WIDE)
         table = Table(*columns, box=box.SIMPLE, show_header=any(columns), pad_edge=False, show_edge=False)
         for row in rows:
             table.add_row(*row)
         if title:
             out.print(title, soft_wrap=True)
-        out.print(table)
+        if out.is_terminal:
+            out.print(table)
+            return
+        with (file := Rich(highlight=False, markup=False, width=WIDE)).capture() as text:
+            file.print(table)
+        print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 class _Handler(logging.Handler):

@@ -4,7 +4,7 @@ A user's mistake never shows a traceback. A fault of ours leaves one in a file (
 temporary files while there is no run) and names it; `-v` shows it as well.
 """
 
-__all__ = ["EXIT_CODES", "Interrupted", "exit_code", "guard", "translate"]
+__all__ = ["EXIT_CODES", "Interrupted", "exit_code", "guard", "patient", "translate"]
 
 import errno
 import os
@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +101,27 @@ def guard() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def patient() -> Iterator[Callable[[], bool]]:
+    """For work that can end by itself: the first signal makes `stop()` true, the second one ends the process at once."""
+    heard: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if heard:
+            raise Interrupted(number)
+        heard.append(number)
+        Console.current().say("interrupted: ending in good order; once more to end at once")
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield lambda: bool(heard)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise Interrupted(heard[0])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ __all__ = ["train"]
 
 from pathlib import Path
 
-from . import options
+from . import failure, options
 from .console import Console
 
 
@@ -27,6 +27,7 @@ def train(
     settings = options.load_config(config, overrides)
     from stormda.pipeline.train import train as stage
 
-    with console.progress() as progress:
-        result = stage(settings, dry_run=dry_run, progress=progress)
-    console.result(result)
+    with failure.patient() as stop:
+        with console.progress() as progress:
+            result = stage(settings, dry_run=dry_run, progress=progress, stop=stop)
+        console.result(result)

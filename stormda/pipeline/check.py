@@ -39,9 +39,10 @@ def check(config: Config, cycles: Sequence[np.datetime64] = ()) -> Findings:
     Returns:
         Findings; what is wrong is a finding and no error.
     """
-    title = f"{config.name}: {', '.join(format_time(c) for c in cycles) or 'before the first cycle'}"
+    times = [format_time(cycle) for cycle in sorted(cycles)]
+    when = "before the first cycle" if not times else times[0] if len(times) == 1 else f"{times[0]} .. {times[-1]}"
     return Findings.collect(
-        title,
+        f"{config.name}: {when}",
         _inputs(config),
         _archive(config, must=bool(cycles)),
         _weights(config, must=bool(cycles)),
@@ -169,7 +170,7 @@ def _room(config: Config, cycles: int) -> Iterator[Finding]:
     points = _points(config)
     # Analysis and background, float32, a file of members each, and mean and spread.
     need = 2 * 4 * points * (config.assimilate.ensemble + 2) * len(config.quality.withhold.seeds) * cycles
-    detail = f"{free / _GIB:.1f} GiB free at {folder}" + (f", analyses take about {need / _GIB:.2f}" if points else "")
+    detail = f"{free / _GIB:.1f} GiB free at {folder}" + (f", analyses take about {need / 1e6:.0f} MB" if points else "")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         yield Finding(
             Status.BROKEN, "run folder", f"{folder} is not a folder that can be written", "choose another run_dir"

@@ -121,6 +121,6 @@ def _mpi() -> Iterator[Finding]:
         "from mpi4py import MPI; import sys; sys.stderr.write(MPI.Get_library_version().splitlines()[0])"
     )
     if ended == 0:
-        yield Finding(Status.OK, "MPI", words)
+        yield Finding(Status.OK, "MPI", " ".join(words.split()))
     else:
         yield Finding(Status.NOTE, "MPI", "no library: one process", "pip install 'stormda[mpi]', only for several")
