@@ -22,9 +22,10 @@ import numpy as np
 from stormda.config import GriddedSource
 from stormda.errors import InputError
 from stormda.grid import Grid
-from stormda.sources.fields import Field, Layer, contents, layer_of, nearest
+from stormda.sources.fields import Field, contents, nearest
 from stormda.sources.files import expand
 from stormda.sources.grib import open_grib
+from stormda.sources.layers import Layer, layer_of
 from stormda.sources.netcdf import open_netcdf
 from stormda.sources.zarr import open_zarr
 from stormda.state import State

@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import xarray as xr
 
 from stormda.config import GriddedSource
 from stormda.errors import InputError
-from stormda.sources.axes import Axis
+from stormda.sources.axes import Axis, is_latitude, is_longitude
 from stormda.sources.fields import Block, Field
 from stormda.types import Array
 
-_NETCDF = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
+_CLASSIC = (b"CDF\x01", b"CDF\x02")
+_NETCDF = (*_CLASSIC, b"CDF\x05", b"\x89HDF")
 _OTHERS = {
     b"PK\x03\x04": ("a ZIP archive", "unpack it first"),
     b"GRIB": ("a GRIB file", "kind: grib"),
@@ -48,20 +50,31 @@ def open_netcdf(path: Path, source: GriddedSource) -> Iterator[list[Field]]:
 
 def fields_of(dataset: xr.Dataset, path: Path) -> list[Field]:
     """The variables of a dataset that have two dimensions or more, with the axes that belong to them."""
-    scanned = {str(n): v for n, v in dataset.variables.items() if v.ndim <= 2 and (v.ndim < 2 or n in dataset.coords)}
     try:
-        axes = {n: Axis(n, tuple(map(str, v.dims)), np.asarray(v.values), v.attrs) for n, v in scanned.items()}
+        axes = {str(n): _axis(str(n), v) for n, v in dataset.variables.items() if _is_axis(str(n), v, dataset)}
     except (OSError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
     fields = []
     for name, variable in dataset.data_vars.items():
         dims = tuple(map(str, variable.dims))
-        if variable.ndim < 2 or variable.dtype.kind not in "fiu":
+        if variable.ndim < 2 or variable.dtype.kind not in "fiu" or name in axes:
             continue
-        own = {n: a for n, a in axes.items() if set(a.dims) <= set(dims) and n != name}
+        own = {n: a for n, a in axes.items() if set(a.dims) <= set(dims)}
         read = _reader(dataset, str(name), path)
         fields.append(Field(str(name), dims, tuple(variable.shape), variable.attrs, own, read, path))
     return fields
+
+
+def _is_axis(name: str, variable: xr.Variable, dataset: xr.Dataset) -> bool:
+    """Whether a variable is a coordinate: it has one dimension at most, or two and is declared, or a latitude."""
+    if variable.ndim < 2 or name in dataset.coords:
+        return variable.ndim <= 2
+    bare = Axis(name, (), np.empty(0), variable.attrs)
+    return variable.ndim == 2 and (is_latitude(bare) or is_longitude(bare))
+
+
+def _axis(name: str, variable: xr.Variable) -> Axis:
+    return Axis(name, tuple(map(str, variable.dims)), np.asarray(variable.values), variable.attrs)
 
 
 def _reader(dataset: xr.Dataset, name: str, path: Path) -> Callable[[Block], Array]:
@@ -78,12 +91,22 @@ def _reader(dataset: xr.Dataset, name: str, path: Path) -> Callable[[Block], Arr
 def _check_kind(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(64)
+    if head[:4] in _CLASSIC:
+        _check_length(path)
     if head[:4] in _NETCDF:
         return
     for magic, (what, hint) in _OTHERS.items():
         if head.lstrip().startswith(magic):
             raise InputError(f"{what}, not NetCDF", file=path, hint=hint)
     raise InputError("not a NetCDF file", file=path, hint="kind may be netcdf, grib or zarr")
+
+
+def _check_length(path: Path) -> None:
+    """The NetCDF library reads zeros where a classic file is cut off; scipy, which maps the file, notices."""
+    try:
+        scipy.io.netcdf_file(path, mmap=True).close()
+    except (ValueError, TypeError, OSError, IndexError, OverflowError) as error:
+        raise InputError("the file is shorter than its header says", file=path, hint="download it again") from error
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
