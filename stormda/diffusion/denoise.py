@@ -70,13 +70,17 @@ class EDM(nn.Module):
         forcing_BF: Tensor,
         layout: Layout = WHOLE,
     ) -> Tensor:
-        """E[x | x_t, history]: the denoised state [B, C, H, W]; arguments as those of `Storm`."""
+        """E[x | x_t, history]: the denoised state [B, C, H, W]; arguments as those of `Storm`.
+
+        One history (B = 1) may serve the whole batch.
+        """
         mu, v = self.guess(mean_BKCHW, error_BKCHW, mask_BK)
         sigma = sigma_B[:, None, None, None]
         total = v + sigma**2
         gain = v / total
-        planes = torch.stack([(x_BCHW - mu) * total.rsqrt(), mu, v.sqrt(), gain], dim=1)
+        planes = [(x_BCHW - mu) * total.rsqrt(), mu, v.sqrt(), gain]
         noise_B = sigma_B.log() / 4
-        f = self.network(planes, noise_B, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout)
+        state = torch.stack([plane.expand_as(x_BCHW) for plane in planes], dim=1)
+        f = self.network(state, noise_B, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout)
         out: Tensor = mu + gain * (x_BCHW - mu) + v.sqrt() * sigma * total.rsqrt() * f
         return out

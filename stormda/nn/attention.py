@@ -66,7 +66,7 @@ def rotate(x_BhND: Tensor, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of tokens [B, N, D] over tokens [B, M, D], themselves by default.
+    """Multi-head attention of tokens [B, N, D] over tokens [B, M, D], or [1, M, D] for the whole batch.
 
     Args:
         width: D.
@@ -76,7 +76,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, latents: int) -> None:
         super().__init__()
-        self.heads, self.size = heads, width // heads
+        self.width, self.heads, self.size = width, heads, width // heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -95,13 +95,14 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend; `angles` are cosines and sines [N, size/2] of `rotary` at queries and keys."""
         q = self.query_norm(self._split(self.query(x_BND)))
-        k, v = (self._split(part) for part in self.key_value(context_BMD).chunk(2, dim=-1))
-        k = self.key_norm(k)
+        k, v = (self._split(part) for part in self.key_value(context_BMD).split(self.width, dim=-1))
+        k, v = self.key_norm(k).expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
         y, _ = layout.merge(*attend(rotate(q, *angles_query), rotate(k, *angles_key), v))
         if self.latents is not None and self.gate is not None:
             gate = torch.sigmoid(self.gate)
             y = (1 - gate) * y + gate * self._through_latents(q, k, v, layout)
-        return self.out(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return out
 
     def _through_latents(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         assert self.latents is not None
@@ -110,4 +111,4 @@ class Attention(nn.Module):
         return attend(q, latents, z)[0]
 
     def _split(self, x_BND: Tensor) -> Tensor:
-        return x_BND.unflatten(-1, (self.heads, self.size)).transpose(1, 2)
+        return x_BND.view(*x_BND.shape[:-1], self.heads, self.size).transpose(1, 2)

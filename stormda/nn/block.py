@@ -21,16 +21,19 @@ Angles = tuple[Tensor, Tensor]
 
 
 class Block(nn.Module):
-    """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD."""
+    """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD; `scale` of initial branches."""
 
-    def __init__(self, width: int, heads: int, latents: int) -> None:
+    def __init__(self, width: int, heads: int, latents: int, scale: float = 1.0) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.RMSNorm(width, elementwise_affine=False) for _ in range(3))
         self.film = nn.Linear(width, 4 * width)
         self.gate = nn.Linear(width, width)
         self.attention = Attention(width, heads, latents)
         self.cross = Attention(width, heads, latents)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        last = nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), last)
+        for branch in (self.attention.out, self.cross.out, last):
+            nn.init.xavier_uniform_(branch.weight, gain=scale)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
@@ -43,4 +46,5 @@ class Block(nn.Module):
         x = x_BND + self.attention(h, h, angles, angles, layout)
         past = self.cross(self.norms[1](x), history_BMD, angles, angles, layout)
         x = x + torch.sigmoid(self.gate(n_BD))[:, None] * past
-        return x + self.mlp(self.norms[2](x) * (1 + scale2) + shift2)
+        out: Tensor = x + self.mlp(self.norms[2](x) * (1 + scale2) + shift2)
+        return out

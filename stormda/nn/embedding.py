@@ -109,7 +109,8 @@ class VariableEmbedding(nn.Module):
 
     def forward(self, x_BNCF: Tensor) -> Tensor:
         """[B, N, C, F] -> [B, N, C, D]."""
-        return torch.einsum("bncf,cfd->bncd", x_BNCF, self.weight) + self.variable
+        tokens: Tensor = torch.einsum("bncf,cfd->bncd", x_BNCF, self.weight) + self.variable
+        return tokens
 
 
 class Pool(nn.Module):
@@ -122,22 +123,20 @@ class Pool(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, width // heads))
-        self.nothing = nn.Parameter(torch.zeros(width))
+        self.heads, self.size = heads, width // heads
+        self.query = nn.Parameter(torch.randn(heads, self.size))
+        self.nothing = nn.Parameter(torch.zeros(heads, self.size))
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pool; `mask` [..., S], true where a token is there. Where none is, the learned token stands."""
-        k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.key, self.value))
-        scores = (k * self.query).sum(-1) / math.sqrt(self.query.shape[-1])  # [..., S, heads]
+        k, v = (f(x).view(*x.shape[:-1], self.heads, self.size) for f in (self.key, self.value))
+        scores = (k * self.query).sum(-1) / math.sqrt(self.size)  # [..., S, heads]
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], -math.inf)
         scores = torch.cat([scores, scores.new_zeros(*scores.shape[:-2], 1, self.heads)], dim=-2)
-        weights = scores.softmax(dim=-2)
-        pooled = (weights[..., :-1, :, None] * v).sum(dim=-3).flatten(-2)
-        return (
-            pooled
-            + weights[..., -1, :, None].expand(*pooled.shape[:-1], self.heads, v.shape[-1]).flatten(-2) * self.nothing
-        )
+        weights = scores.softmax(dim=-2)[..., None]  # the last one is that of the learned token
+        pooled = math.sqrt(x.shape[-2]) * (weights[..., :-1, :, :] * v).sum(dim=-3)
+        out: Tensor = (pooled + weights[..., -1, :, :] * self.nothing).flatten(-2)
+        return out

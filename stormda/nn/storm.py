@@ -60,27 +60,25 @@ class Storm(nn.Module):
             raise ValueError(f"width {width} is not a multiple of 4 x {heads} heads")
         self.patches = Patches(shape, patch, periodic)
         window = self.patches.window
-        self.register_buffer("static", static.to(torch.float32), persistent=True)
+        self.register_buffer("static", static.to(torch.float32))
         angles = rotary(self.patches.positions(), self.patches.periods(), width // heads)
+        self.static: Tensor
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
         self.places = nn.Linear(static.shape[0] * window, width)
         self.embed = VariableEmbedding(channels, _STATE_PLANES * window, width)
         self.pool = Pool(width, heads)
-        self.embed_history = VariableEmbedding(channels, _HISTORY_PLANES * window, width)
-        self.frame = nn.Parameter(0.1 * torch.randn(frames, 1, width))
+        self.embed_history = VariableEmbedding(frames * channels, _HISTORY_PLANES * window, width)
         self.pool_history = Pool(width, heads)
         self.noise = nn.Linear(2 * _FOURIER, width)
         self.season = nn.Linear(forcing, width)
         self.condition = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.blocks = nn.ModuleList(Block(width, heads, latents) for _ in range(blocks))
+        # The sum of 3 x blocks branches starts as large as the tokens.
+        self.blocks = nn.ModuleList(Block(width, heads, latents, 1 / math.sqrt(3 * blocks)) for _ in range(blocks))
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, channels * self.patches.points)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        for block in self.blocks:  # The sum of 3 x blocks branches starts as large as the tokens.
-            for last in (block.attention.out, block.cross.out, block.mlp[2]):  # type: ignore[union-attr, index]
-                last.weight.data.div_(math.sqrt(3 * blocks))  # type: ignore[union-attr]
 
     def forward(
         self,
@@ -99,7 +97,7 @@ class Storm(nn.Module):
             noise_B: ln(sigma)/4.
             history_mean_BKCHW: mean of K frames, oldest first.
             history_error_BKCHW: standard deviation of their error.
-            history_mask_BK: true where a frame is there.
+            history_mask_BK: true where a frame is there. One history (B = 1) may serve the whole batch.
             forcing_BF: phase of the year and the day.
             layout: how the tokens are spread over processes.
         """
@@ -109,20 +107,19 @@ class Storm(nn.Module):
         n = self.condition(self.noise(fourier(noise_B, _FOURIER)) + self.season(forcing_BF))
         for block in self.blocks:
             x = block(x, history, n, (self.cos, self.sin), layout)
-        y_BNO = self.head(self.norm(x))
-        return self.patches.join(y_BNO.unflatten(-1, (-1, self.patches.points)))
+        y_BNO: Tensor = self.head(self.norm(x))
+        return self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points))
 
     def _planes(self, x_BPCHW: Tensor, layout: Layout) -> Tensor:
         """[B, P, C, H, W] -> [B, N, C, P x window]."""
         b, p, c = x_BPCHW.shape[:3]
         cut = self.patches.cut(x_BPCHW.flatten(1, 2), layout)
-        return cut.unflatten(2, (p, c)).transpose(2, 3).flatten(3)
+        return cut.reshape(b, -1, p, c, self.patches.window).transpose(2, 3).flatten(3)
 
     def _history(self, mean: Tensor, error: Tensor, mask_BK: Tensor, layout: Layout) -> Tensor:
         """One token a place from all frames and variables: [B, N, D]."""
-        b, k, c = mean.shape[:3]
+        c = mean.shape[2]
         planes = torch.stack([mean, error.clamp_min(1e-2).log() / 2], dim=2)  # [B, K, 2, C, H, W]
-        tokens = self.embed_history(self._planes(planes.flatten(0, 1), layout))  # [B K, N, C, D]
-        tokens = tokens.unflatten(0, (b, k)).transpose(1, 2) + self.frame  # [B, N, K, C, D]
-        mask = mask_BK[:, None, :, None].expand(b, tokens.shape[1], k, c)
-        return self.pool_history(tokens.flatten(2, 3), mask.flatten(2))
+        tokens = self.embed_history(self._planes(planes.transpose(1, 2).flatten(2, 3), layout))  # [B, N, K C, D]
+        pooled: Tensor = self.pool_history(tokens, mask_BK.repeat_interleave(c, dim=1)[:, None])
+        return pooled

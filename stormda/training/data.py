@@ -52,6 +52,10 @@ class Series:
         if len(self.targets) == 0:
             raise InputError("there is no time to learn from", key="archive.train")
 
+    def to(self, device: str) -> "Series":
+        """The same with its fields on a device."""
+        return Series(self.fields.to(device), self.times, self.step, self.targets)
+
     def past(self, frames: int) -> Array:
         """Index of each frame of history of each target [targets, K], oldest first; -1 where there is none."""
         wanted = self.times[self.targets][:, None] - self.step * np.arange(frames, 0, -1)
@@ -159,29 +163,42 @@ class Sampler:
     roll: bool
 
     def __post_init__(self) -> None:
-        self._past = torch.as_tensor(self.series.past(self.frames))
-        self._forcing = torch.as_tensor(forcing(self.series.times))
+        device = self.series.fields.device
+        self._past = torch.as_tensor(self.series.past(self.frames), device=device)
+        self._target = torch.as_tensor(self.series.targets, device=device)
+        self._forcing = torch.as_tensor(forcing(self.series.times), device=device)
 
     def draw(self, count: int, g: torch.Generator) -> Batch:
         """A random batch."""
-        return self.make(torch.randint(len(self.series.targets), (count,), generator=g), g)
+        return self.make(torch.randint(len(self.series.targets), (count,), generator=g, device=g.device), g)
 
     def make(self, chosen: Tensor, g: torch.Generator) -> Batch:
         """The samples of chosen targets (positions in `series.targets`) with a random imperfect past."""
         b = len(chosen)
-        target = torch.as_tensor(self.series.targets)[chosen]
+        target = self._target[chosen]
         past = self._past[chosen]  # [B, K]
         fields = self.series.fields
         x, truth = fields[target], fields[past.clamp_min(0)]
-        mask = (past >= 0) & (torch.rand(b, 1, generator=g) >= self.dropout)
-        lost = torch.rand(b, self.frames, generator=g) < self.dropout
+        mask = (past >= 0) & (torch.rand(b, 1, generator=g, device=g.device) >= self.dropout)
+        lost = torch.rand(b, self.frames, generator=g, device=g.device) < self.dropout
         mask &= ~lost if self.frames > 1 else torch.ones_like(lost)
         mean, error = self._analyses(truth, g)
         if self.roll:
-            shifts = torch.randint(x.shape[-1], (b,), generator=g)
+            shifts = torch.randint(x.shape[-1], (b,), generator=g, device=g.device)
             x, mean, error = (_rolled(f, shifts) for f in (x, mean, error))
         there = mask[:, :, None, None, None]
         return Batch(x, mean * there, torch.where(there, error, 1.0), mask, self._forcing[target])
+
+    def known(self, chosen: Tensor, error: float) -> Batch:
+        """The samples of chosen targets with a past that is the truth, said to have a small error."""
+        past = self._past[chosen]
+        mask = past >= 0
+        truth = self.series.fields[past.clamp_min(0)]
+        there = mask[:, :, None, None, None]
+        errors = torch.where(there, torch.full_like(truth, error), torch.ones_like(truth))
+        return Batch(
+            self.series.fields[self._target[chosen]], truth * there, errors, mask, self._forcing[self._target[chosen]]
+        )
 
     def _analyses(self, x_BKCHW: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """Means and errors [B, K, C, H, W] of analyses of the given truths."""
@@ -189,12 +206,12 @@ class Sampler:
         s, (b, k) = self.statistics, shape[:2]
         x = x_BKCHW.flatten(2)  # [B, K, n]
         low, high = (math.log(e) for e in self.error)
-        level = torch.exp(low + (high - low) * torch.rand(b, 1, 1, generator=g)).square()
-        alpha = torch.rand(b, 1, 1, generator=g)
+        level = torch.exp(low + (high - low) * torch.rand(b, 1, 1, generator=g, device=g.device)).square()
+        alpha = torch.rand(b, 1, 1, generator=g, device=g.device)
         mean_energy = float(s.energy.square().sum() / s.energy.sum())
         noise = level * s.energy**alpha * mean_energy ** (1 - alpha)  # [B, 1, R]
         noise_rest = level * max(s.rest, 1e-9) ** alpha * mean_energy ** (1 - alpha)
-        e = torch.randn(x.shape, generator=g)
+        e = torch.randn(x.shape, generator=g, device=g.device)
         a, ea = x @ s.modes.T, e @ s.modes.T
         posterior = s.energy * noise / (s.energy + noise)
         gain, gain_rest = s.energy / (s.energy + noise), s.rest / (s.rest + noise_rest)
@@ -216,16 +233,16 @@ class Sampler:
         if b == 0:
             return mean, variance
         most = max(2, min(128, n // 8))
-        count = int(torch.exp(math.log(most) * torch.rand(1, generator=g)))
-        point = torch.rand(b, n, generator=g).argsort(dim=1)[:, :count]  # [B, q]
-        r = torch.exp(math.log(0.03) + math.log(20.0) * torch.rand(b, 1, generator=g)).square()
+        count = int(torch.exp(math.log(most) * torch.rand(1, generator=g, device=g.device)))
+        point = torch.rand(b, n, generator=g, device=g.device).argsort(dim=1)[:, :count]  # [B, q]
+        r = torch.exp(math.log(0.03) + math.log(20.0) * torch.rand(b, 1, generator=g, device=g.device)).square()
         at = s.modes.T[point] * p_B1R  # [B, q, R]: covariance of the observed values with the coordinates
         inside = at @ s.modes.T[point].transpose(1, 2)
         own = (variance[:, 0].gather(1, point) - torch.diagonal(inside, dim1=1, dim2=2)).clamp_min(0.0)
         factor = torch.linalg.cholesky(inside + torch.diag_embed(own + r))
         cross = torch.linalg.solve_triangular(factor, at @ s.modes, upper=False)  # [B, q, n]: L^-1 H P
         index = point[:, None].expand(b, k, count)
-        noise = r.sqrt()[:, None] * torch.randn(b, k, count, generator=g)
+        noise = r.sqrt()[:, None] * torch.randn(b, k, count, generator=g, device=g.device)
         innovation = x.gather(2, index) + noise - mean.gather(2, index)
         weights = torch.linalg.solve_triangular(factor, innovation.transpose(1, 2), upper=False)  # [B, q, K]
         return mean + weights.transpose(1, 2) @ cross, (variance - cross.square().sum(dim=1, keepdim=True)).clamp_min(
@@ -236,6 +253,6 @@ class Sampler:
 def _rolled(x: Tensor, shifts: Tensor) -> Tensor:
     """Each sample shifted along its last axis by its own number of points."""
     width = x.shape[-1]
-    index = (torch.arange(width)[None] - shifts[:, None]) % width
+    index = (torch.arange(width, device=x.device)[None] - shifts[:, None]) % width
     index = index.reshape(len(x), *[1] * (x.ndim - 2), width).expand_as(x)
     return x.gather(-1, index)

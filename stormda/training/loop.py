@@ -82,7 +82,7 @@ class _State:
         self.best = deepcopy(self.averaged.state_dict())
         decayed = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(
             groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
         )
@@ -93,9 +93,9 @@ class _State:
     _PLAIN = ("step", "seconds", "loss", "stale", "scores", "curve")
 
     def pack(self) -> dict[str, Any]:
-        parts = {"model": self.model, "averaged": self.averaged, "optimiser": self.optimiser}
-        packed: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        return packed | {"best": self.best} | {name: getattr(self, name) for name in self._PLAIN}
+        packed: dict[str, Any] = {name: getattr(self, name) for name in self._PLAIN}
+        packed |= {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best}
+        return packed | {"optimiser": self.optimiser.state_dict()}
 
     def unpack(self, packed: Mapping[str, Any]) -> None:
         self.model.load_state_dict(packed["model"])

@@ -39,10 +39,14 @@ class NoiseDensity:
     def draw(self, count: int, g: torch.Generator) -> Tensor:
         """Levels [B], stratified: one of each of B equal parts of the uniform density."""
         low, high = math.log(self.sigma_min), math.log(self.sigma_max)
-        ranks = (torch.randperm(count, generator=g) + torch.rand(count, generator=g)) / count
+        ranks = (
+            torch.randperm(count, generator=g, device=g.device) + torch.rand(count, generator=g, device=g.device)
+        ) / count
         levels = low + (high - low) * ranks
-        normal = self.centre + self.width * torch.randn(count, generator=g)
-        levels = torch.where(torch.rand(count, generator=g) < self.uniform, levels, normal.clamp(low, high))
+        normal = self.centre + self.width * torch.randn(count, generator=g, device=g.device)
+        levels = torch.where(
+            torch.rand(count, generator=g, device=g.device) < self.uniform, levels, normal.clamp(low, high)
+        )
         return levels.exp()
 
     def levels(self, count: int) -> Tensor:
@@ -52,7 +56,7 @@ class NoiseDensity:
 
 def draw_noise(batch: Batch, g: torch.Generator) -> Tensor:
     """Standard normal noise like the truth of a batch."""
-    return torch.randn(batch.x.shape, generator=g)
+    return torch.randn(batch.x.shape, generator=g, device=g.device)
 
 
 def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, weights_HW: Tensor) -> Tensor:
@@ -65,4 +69,5 @@ def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, we
     d = model(batch.x + sigma * noise, sigma_B, batch.mean, batch.error, batch.mask, batch.forcing)
     v = model.guess(batch.mean, batch.error, batch.mask).variance
     scale = (v * sigma**2 / (v + sigma**2) * weights_HW).mean(dim=(-2, -1), keepdim=True)
-    return (weights_HW * (d - batch.x) ** 2 / scale).mean(dim=(1, 2, 3))
+    error: Tensor = (weights_HW * (d - batch.x) ** 2 / scale).mean(dim=(1, 2, 3))
+    return error

@@ -1,0 +1,104 @@
+"""The STORM prior: a trained network as a denoiser, given the history and its error.
+
+Where no frame of history is there, the same network is the climatological prior of the season and hour.
+"""
+
+__all__ = ["StormPrior"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.diffusion.denoise import EDM
+from stormda.diffusion.history import History
+from stormda.errors import CheckpointError
+from stormda.grid import Grid
+from stormda.nn.embedding import forcing
+from stormda.nn.storm import Storm
+from stormda.nn.weights import Weights, load_weights
+from stormda.normaliser import Normaliser
+from stormda.types import Denoise, Mapping2
+from stormda.variables import Channel
+
+
+@dataclass(eq=False)
+class StormPrior:
+    """A prior whose denoiser is a network; see the protocol `Prior` for the attributes.
+
+    Args:
+        model: the denoiser, in float32; other precisions are converted on the way in and out.
+    """
+
+    channels: tuple[Channel, ...]
+    grid: Grid
+    normaliser: Normaliser
+    frames: int
+    step: np.timedelta64
+    sigma_max: float
+    model: EDM
+
+    @classmethod
+    def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
+        """Read a weights file.
+
+        Args:
+            path: the file.
+            channels: names that the job expects, in their order.
+
+        Raises:
+            InputMissing: no such file.
+            CheckpointError: damaged, or of other channels or another architecture.
+        """
+        weights = load_weights(path)
+        have = [c.name for c in weights.channels]
+        if channels is not None and list(channels) != have:
+            what = f"the weights are for channels {', '.join(have)}, not {', '.join(channels)}"
+            raise CheckpointError(what, file=path, key="storm.weights", hint="stormda train, or change channels")
+        try:
+            return cls.of(weights)
+        except (RuntimeError, TypeError, KeyError, ValueError) as error:
+            what = "the tensors of the weights do not fit their architecture"
+            raise CheckpointError(
+                what, file=path, key="storm.weights", hint="train again with stormda train"
+            ) from error
+
+    @classmethod
+    def of(cls, weights: Weights) -> "StormPrior":
+        """Build the network and fill it."""
+        t = weights.tensors
+        network = Storm(
+            len(weights.channels),
+            weights.grid.shape,
+            t["network.static"],
+            periodic=weights.grid.periodic,
+            **weights.architecture,
+        )
+        model = EDM(network, t["variance"], t["correlation"])
+        model.load_state_dict(dict(t))
+        model.requires_grad_(False).eval()
+        frames = int(weights.architecture["frames"])
+        return cls(weights.channels, weights.grid, weights.normaliser, frames, weights.step, weights.sigma[1], model)
+
+    def denoiser(self, history: History, time: np.datetime64) -> Denoise:
+        """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B."""
+        past = history.to(torch.float32)
+        mean, error = (f if f.ndim == 5 else f[None] for f in (past.mean, past.error))
+        mask = past.mask.expand(len(mean), -1)
+        season = torch.as_tensor(forcing(np.asarray([time])))
+
+        def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
+            level = sigma.to(torch.float32).reshape(1).expand(len(x_BCHW))
+            d: Tensor = self.model(x_BCHW.to(torch.float32), level, mean, error, mask, season.expand(len(x_BCHW), -1))
+            return d.to(x_BCHW.dtype)
+
+        return denoise
+
+    def carry(
+        self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
+    ) -> Tensor | None:
+        """Nothing: the next cycle knows the error by the ensemble's spread."""
+        return None

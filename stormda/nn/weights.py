@@ -1,0 +1,109 @@
+"""Weights: a trained network in one safetensors file that explains itself.
+
+The file holds the tensors of the model, the normaliser and the grid's coordinates; its metadata a card in JSON: architecture,
+channels, step, range of noise levels, scores, provenance. A prior needs nothing else: no archive, no configuration.
+"""
+
+__all__ = ["Weights", "load_weights", "save_weights"]
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from stormda.errors import CheckpointError, ConfigError, InputError, InputMissing
+from stormda.grid import Grid
+from stormda.normaliser import Normaliser
+from stormda.store.publish import write_bytes
+from stormda.time import parse_duration
+from stormda.variables import Channel
+
+_FORMAT = "stormda-weights-1"
+_HINT = "use weights that stormda train wrote"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A trained network and all that belongs to it.
+
+    Args:
+        tensors: the state of the model, by name.
+        normaliser, grid: of the fields that it was trained on.
+        step: distance of history frames.
+        architecture: arguments of `Storm`.
+        sigma: smallest and largest noise level of its training.
+        card: scores, provenance and whatever else is worth knowing.
+    """
+
+    tensors: Mapping[str, Tensor]
+    normaliser: Normaliser
+    grid: Grid
+    step: np.timedelta64
+    architecture: Mapping[str, Any]
+    sigma: tuple[float, float]
+    card: Mapping[str, Any]
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels of the state."""
+        return self.normaliser.channels
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Publish weights; raises OutputError."""
+    grid = weights.grid
+    tensors = {f"model.{name}": value.contiguous() for name, value in weights.tensors.items()}
+    arrays = weights.normaliser.arrays() | {"latitude": grid.latitude, "longitude": grid.longitude}
+    tensors |= {f"data.{name}": torch.as_tensor(np.array(value)) for name, value in arrays.items()}
+    card = {
+        "format": _FORMAT,
+        "channels": [c.name for c in weights.channels],
+        "periodic": list(grid.periodic),
+        "plane": grid.plane,
+        "step_seconds": int(weights.step / np.timedelta64(1, "s")),
+        "architecture": dict(weights.architecture),
+        "sigma": list(weights.sigma),
+        "card": dict(weights.card),
+    }
+    write_bytes(path, save(tensors, metadata={"stormda": json.dumps(card)}))
+
+
+def load_weights(path: Path) -> Weights:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        InputMissing: no such file.
+        CheckpointError: damaged, or not weights of stormda.
+    """
+    if not path.exists():
+        raise InputMissing(
+            "the weights are not there", file=path, key="storm.weights", hint="stormda train writes them"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads((file.metadata() or {})["stormda"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if card["format"] != _FORMAT:
+            raise CheckpointError(f"weights of format {card['format']}, not {_FORMAT}", file=path, hint=_HINT)
+        data = {name.removeprefix("data."): t.numpy() for name, t in tensors.items() if name.startswith("data.")}
+        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        periodic, sigma = card["periodic"], card["sigma"]
+        grid = Grid(data["latitude"], data["longitude"], (periodic[0], periodic[1]), card["plane"])
+        normaliser = Normaliser.from_arrays(data, tuple(Channel.parse(name) for name in card["channels"]))
+        step = parse_duration(f"{card['step_seconds']}s")
+        return Weights(model, normaliser, grid, step, card["architecture"], (sigma[0], sigma[1]), card["card"])
+    except (SafetensorError, KeyError, ValueError, OSError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            "the file is damaged or does not hold weights of stormda", file=path, hint=_HINT
+        ) from error
+    except InputError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"the weights do not fit together: {error.what}", file=path, hint=_HINT) from error

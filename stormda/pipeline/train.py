@@ -1,0 +1,154 @@
+"""Stage `train`: learn the STORM prior from the archive, or go on learning where a killed run stopped."""
+
+__all__ = ["TrainResult", "train"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stormda import config as configuration
+from stormda.config import Config
+from stormda.errors import ConfigError, InputError
+from stormda.nn.weights import save_weights
+from stormda.pipeline import build
+from stormda.store.archive import Archive
+from stormda.store.provenance import provenance
+from stormda.time import format_time
+from stormda.training.curve import draw_curve
+from stormda.training.data import Series
+from stormda.training.job import Job, train_storm
+from stormda.training.loop import Settings
+from stormda.types import Array, Progress, silent
+
+_HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training went.
+
+    Args:
+        weights: the file; empty if nothing was written.
+        finished: false if it was stopped and can go on.
+        scores: of the kept weights on the validation period; errors in climatological standard deviations.
+        persistence: errors of the forecast that the anomaly stays.
+    """
+
+    weights: str
+    finished: bool
+    parameters: int
+    times: int
+    steps: int
+    seconds: float
+    scores: dict[str, float]
+    persistence: dict[str, float]
+
+    def table(self) -> tuple[str, list[str], list[list[str]]]:
+        """For people."""
+        state = "" if self.finished else ", stopped before its end: the same command goes on"
+        title = f"{self.parameters:,} parameters, {self.steps} steps in {self.seconds / 60:.1f} min{state}"
+        rows = [[name, f"{value:.4f}", f"{self.persistence[name]:.4f}" if name in self.persistence else ""]
+                for name, value in self.scores.items() if name != "step"]  # fmt: skip
+        return title, ["validation", "storm", "persistence"], rows
+
+
+def train(
+    config: Config,
+    *,
+    dry_run: bool = False,
+    progress: Progress = silent,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Train the network that the configuration describes, and publish `storm.weights`.
+
+    Args:
+        config: the run.
+        dry_run: check everything, train nothing.
+        progress: told about steps.
+        stop: asked after each step; true ends the call with a checkpoint and the best weights so far.
+
+    Raises:
+        InputMissing: there is no archive.
+        InputError: too few times.
+        ConfigError: `storm.weights` names shipped weights, or the network cannot be built.
+        CheckpointError: the checkpoint in `training/` belongs to another job.
+        StormdaError: the loss is not finite.
+    """
+    path, folder = _weights_path(config), config.run / "training"
+    archive = build.archive(config)
+    job = make_job(config, archive)
+    times = len(job.train.targets)
+    if dry_run:
+        return TrainResult("", False, 0, times, 0, 0.0, {}, {})
+    yaml = configuration.dump(config)
+    card = {"name": config.name, "times": _span(job.train), "provenance": provenance(yaml)}
+    done = train_storm(job, folder, card=card, progress=progress, stop=stop)
+    outcome, persistence = done.outcome, done.weights.card["persistence"]
+    if outcome.curve:
+        save_weights(path, done.weights)
+        draw_curve(folder / "curve.png", outcome.curve, persistence, outcome.best["step"])
+    name = str(path) if outcome.curve else ""
+    seconds = round(outcome.seconds, 1)
+    return TrainResult(name, outcome.finished, done.parameters, times, outcome.step, seconds, outcome.best, persistence)
+
+
+def make_job(config: Config, archive: Archive) -> Job:
+    """The archive's fields, standardised and in memory, and what the configuration says about training."""
+    t, s = config.train, config.storm
+    learn = archive.select(config.archive.train)
+    if config.archive.validation is None:
+        cut = len(learn) - max(1, round(_HELD_BACK * len(learn)))
+        learn, check = learn[:cut], learn[cut:]
+    else:
+        check = archive.select(config.archive.validation)
+        if both := np.intersect1d(learn, check).size:
+            raise ConfigError(f"{both} times are for training and for validation", key="archive.validation")
+    if min(len(learn), len(check)) < 10:
+        what = f"{len(learn)} times to learn from and {len(check)} to validate on are too few"
+        raise InputError(what, key="archive.train" if len(learn) < 10 else "archive.validation")
+    settings = Settings(
+        steps=t.steps,
+        minutes=t.minutes,
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        warm_up=t.warm_up,
+        clip=t.clip,
+        average=t.average,
+        validate_every=t.validate_every,
+        checkpoint_every=float(t.checkpoint_every / np.timedelta64(1, "s")),
+    )
+    network = {"patch": s.patch, "width": s.width, "blocks": s.blocks, "heads": s.heads, "latents": s.latents}
+    return Job(
+        _series(archive, learn),
+        _series(archive, check),
+        archive.normaliser,
+        archive.grid,
+        network,
+        settings,
+        frames=config.history.frames,
+        batch=t.batch,
+        dropout=t.history_dropout,
+        error=t.history_error,
+        seed=t.seed,
+    )
+
+
+def _series(archive: Archive, targets: Array) -> Series:
+    """The targets and, between the first and the last of them, only times that are targets too (nothing held back leaks)."""
+    times = archive.times[targets]
+    fields = torch.as_tensor(archive.normaliser.encode(archive.read(targets).values, times), dtype=torch.float32)
+    return Series(fields, times, archive.step, np.arange(len(targets)))
+
+
+def _span(series: Series) -> str:
+    return f"{format_time(series.times[0])} to {format_time(series.times[-1])}, {len(series.times)} times"
+
+
+def _weights_path(config: Config) -> Path:
+    if config.storm.weights.startswith("shipped:"):
+        what = f"storm.weights is '{config.storm.weights}', which comes with the package"
+        raise ConfigError(what, key="storm.weights", hint="stormda train ... storm.weights=weights.safetensors")
+    return config.below_run(config.storm.weights)

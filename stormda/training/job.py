@@ -1,0 +1,196 @@
+"""Train the STORM prior on plain arrays: what to learn, with which network, and how it is validated.
+
+Nothing here knows where the fields came from: it runs wherever torch, numpy and safetensors are.
+"""
+
+__all__ = ["Job", "Trained", "train_storm"]
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stormda.diffusion.denoise import EDM
+from stormda.errors import ConfigError
+from stormda.grid import Grid
+from stormda.nn.embedding import static_fields
+from stormda.nn.storm import Storm
+from stormda.nn.weights import Weights
+from stormda.normaliser import Normaliser
+from stormda.training.data import Batch, Sampler, Series, Statistics, statistics
+from stormda.training.loop import Outcome, Settings, fit
+from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.types import Progress, silent
+
+_SIGMA_MIN = 0.02
+_ABOVE = 5.0  # sigma_max in units of the leading EOF's standard deviation
+_KNOWN = 0.01  # error of a frame that is as good as known, in climatological standard deviations
+_LEVELS, _SAMPLES, _FORECASTS = 8, 32, 96  # validation: noise levels, samples a level, forecasts
+_FREE = ("steps", "minutes", "checkpoint_every", "validate_every", "patience")  # may differ when a training goes on
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training.
+
+    Args:
+        train, validation: standardised fields; validation on a later period.
+        normaliser, grid: that they belong to.
+        network: patch, width, blocks, heads and latents of `Storm`.
+        settings: of the loop.
+        frames: K history frames.
+        batch: samples a step.
+        dropout: share of samples without history.
+        error: range of the history's error, share of the climatological standard deviation.
+        seed: of initial weights and of every draw.
+    """
+
+    train: Series
+    validation: Series
+    normaliser: Normaliser
+    grid: Grid
+    network: Mapping[str, int]
+    settings: Settings
+    frames: int = 1
+    batch: int = 32
+    dropout: float = 0.1
+    error: tuple[float, float] = (0.01, 1.0)
+    seed: int = 0
+
+    @property
+    def roll(self) -> bool:
+        """Whether samples may be shifted along the columns: no place of a plane that wraps is special.
+
+        Rows may hold a jet and are never shifted.
+        """
+        return self.grid.plane and self.grid.periodic[1]
+
+    def fingerprint(self) -> str:
+        """What a checkpoint must agree with, a line a fact."""
+        data = hashlib.sha256(self.train.fields.cpu().numpy().tobytes() + self.train.targets.tobytes()).hexdigest()[:12]
+        facts: dict[str, Any] = {"channels": ",".join(c.name for c in self.normaliser.channels), "grid": self.grid}
+        facts |= dict(self.network) | {"frames": self.frames, "batch": self.batch, "dropout": self.dropout}
+        facts |= {"error": self.error, "seed": self.seed, "data": data}
+        facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
+        return "\n".join(f"{key}: {value}" for key, value in facts.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The weights (best average so far) and how the training went."""
+
+    weights: Weights
+    outcome: Outcome
+    parameters: int
+
+
+def train_storm(
+    job: Job,
+    folder: Path,
+    *,
+    card: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    progress: Progress = silent,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train, or go on training from the checkpoint in `folder`.
+
+    Raises:
+        StormdaError: the loss is not finite.
+        CheckpointError: the checkpoint belongs to another job.
+        InputError: too few times.
+        ConfigError: a network that cannot be built.
+    """
+    train, validation = job.train.to(device), job.validation.to(device)
+    climate = statistics(train, job.frames, job.roll)
+    model = build(job, climate).to(device)
+    weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
+    density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
+    sampler = Sampler(train, climate, job.frames, job.dropout, job.error, job.roll)
+
+    def objective(network: nn.Module, step: int) -> Tensor:
+        assert isinstance(network, EDM)
+        g = torch.Generator(device).manual_seed(job.seed * 1_000_003 + step)
+        batch = sampler.draw(job.batch, g)
+        sigma = density.draw(job.batch, g)
+        return denoising_error(network, batch, sigma, draw_noise(batch, g), weights_HW).mean()
+
+    validate = Validation(job, validation, climate, density, weights_HW)
+    outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), progress=progress, stop=stop)
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    scores = {"scores": outcome.best, "persistence": validate.persistence(), "steps": outcome.step}
+    weights = Weights(
+        tensors,
+        job.normaliser,
+        job.grid,
+        job.train.step,
+        dict(job.network) | {"frames": job.frames},
+        (density.sigma_min, density.sigma_max),
+        scores | {"seconds": round(outcome.seconds, 1), "seed": job.seed} | dict(card or {}),
+    )
+    return Trained(weights, outcome, sum(p.numel() for p in model.parameters()))
+
+
+def build(job: Job, climate: Statistics) -> EDM:
+    """The untrained denoiser; its initial weights are a function of the seed."""
+    static = torch.as_tensor(static_fields(*job.grid.fields, job.grid.weights))
+    static = torch.cat([static, climate.variance.sqrt().cpu()])
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(job.seed)
+        channels = len(job.normaliser.channels)
+        network = Storm(channels, job.grid.shape, static, periodic=job.grid.periodic, frames=job.frames, **job.network)
+    except ValueError as error:
+        raise ConfigError(str(error), key="storm.width") from error
+    finally:
+        torch.random.set_rng_state(state)
+    return EDM(network, climate.variance.cpu(), climate.correlation.cpu())
+
+
+class Validation:
+    """Scores on a later period, always on the same draws: denoising error by noise level, error of a one-step forecast."""
+
+    def __init__(
+        self, job: Job, series: Series, climate: Statistics, density: NoiseDensity, weights_HW: Tensor
+    ) -> None:
+        device = series.fields.device
+        g = torch.Generator(device).manual_seed(job.seed + 777)
+        sampler = Sampler(series, climate, job.frames, 0.0, job.error, False)
+        self.names = [c.name for c in job.normaliser.channels]
+        self.weights, self.density = weights_HW, density
+        self.sets = []
+        for level in density.levels(_LEVELS):
+            batch = sampler.draw(_SAMPLES, g)
+            self.sets.append((float(level), batch, draw_noise(batch, g)))
+        count = len(series.targets)
+        chosen = torch.arange(0, count, max(1, math.ceil(count / _FORECASTS)), device=device)
+        self.forecast = sampler.known(chosen, _KNOWN)
+        self.noise = draw_noise(self.forecast, g)
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """`loss`, `loss at <sigma>` and `rmse <channel>` of one-step mean forecasts, in climatological sd."""
+        assert isinstance(model, EDM)
+        scores = {}
+        for level, batch, noise in self.sets:
+            sigma = torch.full((len(batch.x),), level, device=batch.x.device)
+            error = denoising_error(model, batch, sigma, noise, self.weights)
+            scores[f"loss at {level:.3g}"] = float(error.mean())
+        b, level = self.forecast, self.density.sigma_max
+        sigma = torch.full((len(b.x),), level, device=b.x.device)
+        mean = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
+        loss = sum(scores.values()) / len(scores)
+        return {"loss": loss} | self._rmse("rmse", mean - b.x) | scores
+
+    def persistence(self) -> dict[str, float]:
+        """Error of the forecast that the anomaly stays as it was."""
+        return self._rmse("rmse", self.forecast.mean[:, -1] - self.forecast.x)
+
+    def _rmse(self, what: str, error_BCHW: Tensor) -> dict[str, float]:
+        values = (error_BCHW.square() * self.weights).mean(dim=(0, 2, 3)).sqrt()
+        return {f"{what} {name}": float(value) for name, value in zip(self.names, values, strict=True)}
