@@ -24,6 +24,7 @@ from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
+from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.quality.report import counts
 from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
@@ -109,14 +110,14 @@ def ingest(
     """
     chosen = _chosen(config, sources)
     gridded = [name for name in config.archive.sources if name in chosen]
-    archive = _archive(config, dry_run, progress) if gridded else None
+    archive = _archive(config, dry_run, progress) if gridded else _simulated(config, dry_run, progress)
     observed = [name for name in config.observations.sources if name in chosen]
     return IngestResult(dry_run, archive, _observations(config, observed, sources is not None, dry_run, progress))
 
 
 def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:
     known = [*config.archive.sources, *config.observations.sources]
-    if not known:
+    if not known and config.twin.world.kind == "archive":
         raise ConfigError("there is nothing to ingest", key="archive.sources", hint="stormda init NAME shows how")
     for name in sources or ():
         if name not in known:
@@ -156,6 +157,16 @@ def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
         provenance=provenance(configuration.dump(config), inputs=inputs),
     )
     return _facts(archive, path, names)
+
+
+def _simulated(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts | None:
+    """Without gridded files, the nature run of a simulated `twin.world`; None where there is none."""
+    if config.archive.sources or config.twin.world.kind == "archive":
+        return None
+    path = config.below_run(config.archive.path)
+    if dry_run:
+        return ArchiveFacts(str(path), ())
+    return _facts(simulated_archive(world_config(config), progress), path, ())
 
 
 def _facts(archive: Archive, path: Path, files: tuple[str, ...]) -> ArchiveFacts:
