@@ -1,0 +1,77 @@
+"""A member is a function of its number: not of the batch it is drawn in, nor of how many there are."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stormda.assimilation.ensemble import draw, noise
+from stormda.diffusion.noise import karras
+from stormda.diffusion.sample.dpm2m import dpm2m
+from stormda.types import Denoise
+
+SHAPE = (2, 3, 5)
+SIGMAS = karras(0.05, 20.0, 6)
+
+
+def denoiser() -> Denoise:
+    mix = torch.randn(30, 30, generator=torch.Generator().manual_seed(0)) / 10
+    return lambda x, sigma: (x.flatten(1) @ mix / (1 + sigma**2)).reshape(x.shape)
+
+
+def members(numbers: range | list[int], batch: int, seed: int = 1) -> Tensor:
+    return draw(dpm2m, denoiser, SHAPE, SIGMAS, numbers, seed=seed, stream=2, batch=batch)
+
+
+def test_noise_is_bit_identical_in_any_company() -> None:
+    together = noise(1, 2, range(7), SHAPE, torch.float32)
+    assert torch.equal(noise(1, 2, [5], SHAPE, torch.float32)[0], together[5])
+    assert torch.equal(noise(1, 2, [6, 0], SHAPE, torch.float32), together[[6, 0]])
+    assert not torch.equal(together[0], together[1])
+    assert not torch.equal(noise(1, 3, [0], SHAPE, torch.float32)[0], together[0])
+    assert not torch.equal(noise(2, 2, [0], SHAPE, torch.float32)[0], together[0])
+
+
+def test_noise_is_standard_normal_and_uncorrelated() -> None:
+    n = noise(0, 9, range(400), (1, 5, 10), torch.float64).flatten(1).numpy()
+    # 20,000 numbers: mean and variance within 4 standard errors, sqrt(1/20000) and sqrt(2/20000).
+    assert abs(n.mean()) < 4 / np.sqrt(n.size)
+    assert abs(n.var() - 1) < 4 * np.sqrt(2 / n.size)
+    # 1,225 correlations of 400 pairs, standard error 0.05: all below 4.5 of them with probability 0.99.
+    correlation = np.corrcoef(n.T) - np.eye(50)
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(400)
+
+
+@pytest.mark.parametrize("count", [4, 5, 7, 8])
+def test_members_are_bit_identical_whatever_their_number(count: int) -> None:
+    assert torch.equal(members(range(count), batch=4), members(range(12), batch=4)[:count])
+
+
+def test_members_agree_between_batch_sizes_to_rounding() -> None:
+    # float32 sums of 30 products at 6 levels, whose order depends on the batch: 1e-7 sqrt(180) of values up to 3.
+    np.testing.assert_allclose(members(range(6), batch=2), members(range(6), batch=6), atol=1e-5)
+    np.testing.assert_allclose(members([4, 1], batch=32), members(range(6), batch=2)[[4, 1]], atol=1e-5)
+
+
+def test_each_batch_gets_a_denoiser_of_its_own() -> None:
+    made = []
+
+    def make() -> Denoise:
+        made.append(1)
+        return denoiser()
+
+    told: list[tuple[int, int]] = []
+    x = draw(
+        dpm2m,
+        make,
+        SHAPE,
+        SIGMAS,
+        range(5),
+        seed=1,
+        stream=2,
+        batch=2,
+        progress=lambda _, done, of: told.append((done, of)),
+    )
+    assert x.shape == (5, *SHAPE)
+    assert len(made) == 3
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
