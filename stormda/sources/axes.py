@@ -151,8 +151,8 @@ def _digits(values: Array) -> Array:
 def order_longitudes(longitude: Array) -> tuple[Array, Array]:
     """Increasing longitudes and the columns they come from.
 
-    A line that already increases without a break stays as it is. Else it starts after its widest gap: a region in the
-    west, in -180..180 where it fits, or the whole globe from its western edge.
+    A line that increases without a break stays as it is. Else a region starts after its widest gap, in -180..180, and
+    goes on beyond 180 where it crosses the date line; the whole globe starts at its smallest longitude.
 
     Args:
         longitude: degrees east [W], in any order.
@@ -183,8 +183,6 @@ def order_longitudes(longitude: Array) -> tuple[Array, Array]:
     start = int(np.argmin(given[column])) if globe else int(gaps.argmax()) + 1
     column = np.roll(column, -start)
     line = np.rad2deg(np.unwrap(np.deg2rad(around[column])))
-    line -= 360.0 * np.round((line[0] + line[-1]) / 2 / 360.0)  # the middle of the line into -180..180
-    if line[0] < -180.0 - _ROUNDING or line[-1] > 180.0 + _ROUNDING:
-        line += 360.0 if line[0] < 0 else 0.0
+    line -= 360.0 * np.floor((line[0] + 180.0 + _ROUNDING) / 360.0)  # the first one into -180..180
     exact = given[column] + 360.0 * np.round((line - given[column]) / 360.0)
     return exact, column
