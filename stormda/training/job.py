@@ -6,7 +6,6 @@ Nothing here knows where the fields came from: it runs wherever torch, numpy and
 __all__ = ["Job", "Trained", "train_storm"]
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -168,8 +167,8 @@ class Validation:
         for level in density.levels(_LEVELS):
             batch = sampler.draw(_SAMPLES, g)
             self.sets.append((float(level), batch, draw_noise(batch, g)))
-        count = len(series.targets)
-        chosen = torch.arange(0, count, max(1, math.ceil(count / _FORECASTS)), device=device)
+        last = len(series.targets) - 1  # Spread evenly, at no whole number of steps: all hours of the day take part.
+        chosen = torch.linspace(0, last, min(last + 1, _FORECASTS), device=device).round().long()
         self.forecast = sampler.known(chosen, _KNOWN)
         self.noise = draw_noise(self.forecast, g)
 

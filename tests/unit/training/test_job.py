@@ -1,0 +1,75 @@
+"""A network trained for seconds beats persistence where there is more to know; training is a function of its seed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stormda.errors import CheckpointError, ConfigError
+from stormda.grid import Grid
+from stormda.normaliser import Normaliser
+from stormda.training.data import Series
+from stormda.training.job import Job, train_storm
+from stormda.training.loop import Settings
+from stormda.variables import Channel
+
+STEP = np.timedelta64(6, "h")
+POINTS = 16
+
+
+def series(t: int, seed: int) -> Series:
+    """Waves that move one point a step around a ring and change slowly: persistence is wrong, advection nearly right."""
+    g = torch.Generator().manual_seed(seed)
+    amplitude = 1.0 / (1.0 + torch.arange(POINTS // 2 + 1).float())
+
+    def noise() -> torch.Tensor:
+        field = torch.fft.irfft(torch.fft.rfft(torch.randn(POINTS, generator=g)) * amplitude, n=POINTS)
+        return (
+            field / (amplitude[0] ** 2 + 2 * amplitude[1:-1].square().sum() + amplitude[-1] ** 2).sqrt() * POINTS**0.5
+        )
+
+    fields = [noise()]
+    for _ in range(t - 1):
+        fields.append(0.95 * fields[-1].roll(1) + (1 - 0.95**2) ** 0.5 * noise())
+    times = np.datetime64("2001-01-01T00", "s") + STEP * np.arange(t)
+    return Series(torch.stack(fields)[:, None, None], times, STEP, np.arange(t))
+
+
+def job(**changes: object) -> Job:
+    grid = Grid(np.zeros(1), np.arange(POINTS) * 360 / POINTS, periodic=(False, True), plane=True)
+    normaliser = Normaliser((Channel.parse("x0"),), np.zeros((1, 1, 1, POINTS)), np.ones(1), 0, 0)
+    settings = Settings(steps=250, learning_rate=5e-3, warm_up=20, average=0.98, validate_every=125)
+    network = {"patch": 1, "width": 16, "blocks": 2, "heads": 2, "latents": 2}
+    plain = Job(series(800, 0), series(100, 1), normaliser, grid, network, settings, batch=16)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_it_learns_what_persistence_does_not_know(tmp_path: Path) -> None:
+    trained = train_storm(job(), tmp_path)
+    best, persistence = trained.outcome.best, trained.weights.card["persistence"]["rmse x0"]
+    # One-step error of perfect knowledge: sqrt(1 - 0.95^2) = 0.31; of persistence about 0.7, by the shift of a point.
+    assert best["rmse x0"] < 0.65 * persistence
+    assert trained.outcome.curve[-1]["loss"] < 0.8  # 1: independent points and persistence
+    assert trained.weights.sigma[1] > 5.0
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    short = replace(job().settings, steps=5, validate_every=5)
+    a, b, c = (train_storm(job(settings=short, seed=s), tmp_path / str(i)).weights for i, s in enumerate((3, 3, 4)))
+    assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
+    assert any(not torch.equal(a.tensors[name], c.tensors[name]) for name in a.tensors)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    short = replace(job().settings, steps=2, validate_every=2)
+    train_storm(job(settings=short), tmp_path)
+    wider = {"patch": 1, "width": 32, "blocks": 2, "heads": 2, "latents": 2}
+    with pytest.raises(CheckpointError, match="width: 16 -> 32"):
+        train_storm(job(settings=short, network=wider), tmp_path)
+
+
+def test_a_network_that_cannot_be_built_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multiple"):
+        train_storm(job(network={"patch": 1, "width": 18, "blocks": 1, "heads": 2, "latents": 0}), tmp_path)
