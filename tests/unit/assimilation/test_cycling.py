@@ -47,7 +47,7 @@ def test_hundred_cycles_are_the_kalman_filter() -> None:
     mean, covariance = np.zeros(N), basis @ prior.climatology(TIME).numpy() @ basis.T
     history = History.none(1, (1, 1, N), torch.float64)
     first = True
-    for k in range(CYCLES):
+    for _ in range(CYCLES):
         truth = g @ truth + np.linalg.cholesky(q) @ generator.normal(size=N)
         rows = generator.choice(N, size=2, replace=False)
         h, r = np.eye(N)[rows], np.array([0.2, 0.05])
@@ -74,8 +74,9 @@ def test_hundred_cycles_are_the_kalman_filter() -> None:
         spread = SIGMA * (d[1:] - d[0]).T
         carried = prior.carry(history, TIME, operator, observed, variance)
         assert carried is not None
-        # D at sigma misses the limit by P / sigma^2 = 1e-9; the Jacobian's column, a difference of size P / sigma scaled
-        # up by sigma, rounds at 1e-16 sigma = 1e-11 of the state: 1e-6 leaves room for 100 cycles of accumulation.
+        # D at sigma misses the limit by P / sigma^2 = 1e-9; the Jacobian's column, a difference of size P / sigma
+        # scaled up by sigma, rounds at 1e-16 sigma = 1e-11 of the state: 1e-6 leaves room for 100 cycles of
+        # accumulation.
         np.testing.assert_allclose(ours.numpy(), mean, atol=1e-6)
         np.testing.assert_allclose(spread.numpy(), covariance, atol=1e-6)
         np.testing.assert_allclose(basis @ carried.numpy() @ basis.T, covariance, atol=1e-6)
