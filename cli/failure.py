@@ -105,7 +105,7 @@ def guard() -> Iterator[None]:
 
 @contextmanager
 def patient() -> Iterator[Callable[[], bool]]:
-    """For work that can end by itself: the first signal makes `stop()` true, the second one ends the process at once."""
+    """For work that can end by itself: the first signal makes `stop()` true, the second one ends it."""
     heard: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

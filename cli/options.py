@@ -39,9 +39,7 @@ ConfigFile: TypeAlias = Annotated[
 ]
 Overrides: TypeAlias = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[key.sub=value ...]", help="Values that replace those of the configuration.", show_default=False
-    ),
+    typer.Argument(metavar="key.sub=value", help="Values that replace those of the configuration.", show_default=False),
 ]
 Cycle: TypeAlias = Annotated[
     list[str] | None,

@@ -4,7 +4,7 @@ Each reads what people write (`6h`, `2019-02-17T12Z`, `0..19`) and is written ba
 read says what it is not and how to write it; `explain` finds that hint in the error's context.
 """
 
-__all__ = ["ChannelName", "Duration", "Period", "Section", "Seeds", "Time", "VariableName"]
+__all__ = ["ChannelName", "Duration", "Period", "Section", "Seeds", "Time", "VariableName", "write_duration"]
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic_core import PydanticCustomError
 
 from stormda.errors import ConfigError
-from stormda.time import format_time, hours, parse_duration, parse_time
+from stormda.time import format_time, parse_duration, parse_time
 from stormda.variables import VOCABULARY, Channel
 
 _Value = TypeVar("_Value")
@@ -35,9 +35,11 @@ def _read_by(read: Callable[[Any], _Value]) -> Callable[[Any], _Value]:
     return reader
 
 
-def _write_duration(span: np.timedelta64) -> str:
-    n = hours(span)
-    return f"{n:g}h" if n == int(n) else f"{n * 60:g}min"
+def write_duration(span: np.timedelta64) -> str:
+    """A span as people write it: `6h`, `90min`; the inverse of `parse_duration`."""
+    seconds = int(span / np.timedelta64(1, "s"))
+    unit, length = next((u, n) for u, n in (("h", 3600), ("min", 60), ("s", 1)) if seconds % n == 0)
+    return f"{seconds // length}{unit}"
 
 
 Time = Annotated[
@@ -49,7 +51,7 @@ Time = Annotated[
 Duration = Annotated[
     np.timedelta64,
     BeforeValidator(_read_by(parse_duration)),
-    PlainSerializer(_write_duration),
+    PlainSerializer(write_duration),
     WithJsonSchema({"type": "string", "examples": ["6h", "90min", "1d"]}),
 ]
 

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from stormda.config.explain import explain
+from stormda.config.fields import write_duration
 from stormda.config.tree import Config, resolve
 from stormda.errors import ConfigError, InputMissing
 
@@ -153,6 +156,14 @@ def load(
     return config
 
 
+class _Schema(GenerateJsonSchema):
+    """A schema whose defaults are written as people write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """`6h` for a span."""
+        return write_duration(dft) if isinstance(dft, np.timedelta64) else super().encode_default(dft)
+
+
 def dump(config: Config) -> str:
     """The whole configuration as YAML, every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -160,4 +171,4 @@ def dump(config: Config) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a configuration, for editors."""
-    return Config.model_json_schema()
+    return Config.model_json_schema(schema_generator=_Schema)

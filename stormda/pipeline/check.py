@@ -156,11 +156,11 @@ def _history(config: Config, cycles: Sequence[np.datetime64]) -> Iterator[Findin
     first = min(cycles)
     before, split = first - config.archive.step, config.quality.withhold.seeds[0]
     there = (analysis_folder(config, config.assimilate.method, before, split) / "analysis.nc").exists()
+    if there:
+        yield Finding(Status.OK, "history", f"analysis of {format_time(before)}")
+        return
     start = "the archive" if config.history.first == "archive" else "the climatology (cold start)"
-    detail = (
-        f"analysis of {format_time(before)}" if there else f"no analysis of {format_time(before)}: starts from {start}"
-    )
-    yield Finding(Status.OK if there else Status.NOTE, "history", detail)
+    yield Finding(Status.NOTE, "history", f"no analysis of {format_time(before)}: starts from {start}")
 
 
 def _room(config: Config, cycles: int) -> Iterator[Finding]:
@@ -170,15 +170,12 @@ def _room(config: Config, cycles: int) -> Iterator[Finding]:
     points = _points(config)
     # Analysis and background, float32, a file of members each, and mean and spread.
     need = 2 * 4 * points * (config.assimilate.ensemble + 2) * len(config.quality.withhold.seeds) * cycles
-    detail = f"{free / _GIB:.1f} GiB free at {folder}" + (f", analyses take about {need / 1e6:.0f} MB" if points else "")
+    detail = f"{free / _GIB:.1f} GiB free at {folder}" + (f", analyses take {need / 1e6:.0f} MB" if points else "")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        yield Finding(
-            Status.BROKEN, "run folder", f"{folder} is not a folder that can be written", "choose another run_dir"
-        )
+        yield Finding(Status.BROKEN, "disk", f"{folder} is not a folder that can be written", "set another run_dir")
     elif free < need + _FREE:
-        yield Finding(
-            Status.BROKEN if free < need else Status.NOTE, "disk", detail, "free some room, or another run_dir"
-        )
+        status = Status.BROKEN if free < need else Status.NOTE
+        yield Finding(status, "disk", detail, "free some room, or set another run_dir")
     else:
         yield Finding(Status.OK, "disk", detail)
 

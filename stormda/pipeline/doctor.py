@@ -41,6 +41,7 @@ _IMPORTS = {  # package: the module to import
 }
 _PROJ = "import pyproj; pyproj.Transformer.from_crs(4326, 3857).transform(50.0, 10.0)"
 _GRIB = "import eccodes; eccodes.codes_release(eccodes.codes_grib_new_from_samples('regular_ll_pl_grib2'))"
+_MPI = "import sys; from mpi4py import MPI; sys.stderr.write(MPI.Get_library_version().splitlines()[0])"
 _TRIALS = {  # what: code that must end well
     "GRIB after PROJ": f"{_PROJ}; {_GRIB}",
     "PROJ after GRIB": f"import pyproj; {_GRIB}; {_PROJ}",
@@ -117,9 +118,7 @@ def _accelerators() -> Iterator[Finding]:
 
 
 def _mpi() -> Iterator[Finding]:
-    ended, words = _try(
-        "from mpi4py import MPI; import sys; sys.stderr.write(MPI.Get_library_version().splitlines()[0])"
-    )
+    ended, words = _try(_MPI)
     if ended == 0:
         yield Finding(Status.OK, "MPI", " ".join(words.split()))
     else:
