@@ -4,7 +4,7 @@
 closed-form classical baselines on the same linear-Gaussian prior.
 """
 
-__all__ = ["Problem", "Settings", "analysis", "background"]
+__all__ = ["Problem", "Settings", "analysis", "background", "forecast_covariance"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,6 +127,11 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     carry = prior.carry(problem.history, problem.time, problem.operator, problem.y, problem.variance)
     # The next history is the mean of M members, which errs by P/M more than the expected state.
     return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
+
+
+def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> Tensor | None:
+    """What the next cycle must know of the error where nothing was assimilated; None: the spread says it all."""
+    return prior.conditional(history, time).covariance if isinstance(prior, GaussianPrior) else None
 
 
 def smallest_error(problem: Problem, prior: Prior) -> float:
