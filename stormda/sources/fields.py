@@ -62,7 +62,8 @@ class Field:
     def __str__(self) -> str:
         pressures = self.pressures()
         levels = f" at {', '.join(f'{p:g}' for p in pressures[1])} hPa" if pressures else ""
-        return f"{self.name} [{self.unit or 'no unit'}]{levels}"
+        grid = "" if self.horizontal() else " without latitude and longitude"
+        return f"{self.name} [{self.unit or 'no unit'}]{levels}{grid}"
 
 
 def contents(fields: Sequence[Field]) -> str:

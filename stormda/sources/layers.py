@@ -141,7 +141,7 @@ def _layer(channel: Channel, f: Field, source: GriddedSource, key: str) -> Layer
             f"'{f.name}' is wind along the axes of the grid, not eastward and northward", file=f.path, key=key
         )
     missing_chunks = int(f.attributes.get("missing_chunks", 0))
-    if missing_chunks and channel.info.minimum < 0:
+    if missing_chunks and channel.variable != "tp":  # A chunk of no rain at all need not be stored.
         raise InputError(f"'{f.name}' lacks {missing_chunks} chunks: an incomplete copy?", file=f.path, key=key)
     time = time_axis(f.axes)
     if time is None:

@@ -91,7 +91,7 @@ def place(f: Field, channel: Channel, strict: bool) -> dict[str, int] | None:
         near = np.flatnonzero(np.abs(values - wanted) < 0.5) if wanted is not None else np.zeros(0, int)
         if near.size:
             found |= {d: int(near[0]) for d in axis.dims}
-        elif values.size > 1 or (strict and axis.name.lower().startswith("height")):
+        elif values.size > 1 or (strict and wanted is not None and axis.name.lower().startswith("height")):
             return None
     return found
 
