@@ -1,13 +1,13 @@
 """Priors: what the state may be before the observations of this cycle, given the history.
 
-Every prior has one interface: a denoiser, conditioned on the history, in standardised space. The closed-form Gaussian prior
-lives in EOF space. Without history it is the climatological covariance (of the season, where asked); with history it is a
-linear inverse model (Penland 1989, https://doi.org/10.1175/1520-0493(1989)117<2165:RFAFUP>2.0.CO;2)
+Every prior has one interface: a denoiser, conditioned on the history, in standardised space. The closed-form Gaussian
+prior lives in EOF space. Without history it is the climatological covariance (of the season, where asked); with
+history it is a linear inverse model (Penland 1989, https://doi.org/10.1175/1520-0493(1989)117<2165:RFAFUP>2.0.CO;2)
 
     a_k = G a_{k-1} + q,   a = E x the EOF coordinates
 
-so that with a history of mean m and error covariance P the state has mean E^T G E m and covariance G P G^T + Q: the error of
-the history is carried, which makes cycling with this prior the Kalman filter.
+so that with a history of mean m and error covariance P the state has mean E^T G E m and covariance G P G^T + Q: the
+error of the history is carried, which makes cycling with this prior the Kalman filter.
 """
 
 __all__ = ["GaussianPrior", "Prior"]
@@ -133,11 +133,13 @@ class GaussianPrior:
         return Gaussian(mean.reshape(*m.shape[:-1], *shape), self.modes, (covariance + covariance.T) / 2, self.residual)
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
+        """The Wiener filter of that Gaussian."""
         return self.conditional(history, time).denoise
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
+        """The posterior covariance in EOF coordinates, H linearised at the forecast."""
         return self.conditional(history, time).posterior(operator, y, variance)[1]
 
     def _error_covariance(self, history: History) -> Tensor:
@@ -176,9 +178,9 @@ def _pairs(times: Array, step: np.timedelta64) -> tuple[Array, Array]:
 def _linear_inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """G by ridge regression and Q, the covariance of its error on times that it has not seen.
 
-    A regression on R predictors that fits T samples errs by (T + R)/(T - R) more in variance on new ones than on its own
-    (the final prediction error of Akaike 1969, https://doi.org/10.1007/BF02532251); R is counted as the trace of the
-    ridge's hat matrix.
+    A regression on R predictors that fits T samples errs by (T + R)/(T - R) more in variance on new ones than on its
+    own (the final prediction error of Akaike 1969, https://doi.org/10.1007/BF02532251); R is counted as the trace of
+    the ridge's hat matrix.
     """
     t = len(before_TR)
     c0 = before_TR.T @ before_TR / t
