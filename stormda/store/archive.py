@@ -36,7 +36,7 @@ from stormda.variables import Channel
 
 _FORMAT = "stormda-archive-1"
 _CHUNK_BYTES = 1 << 20  # of float32: a Zarr chunk
-_PASS_BYTES = 64e6  # of float32: what the second pass reads at once
+_PASS_BYTES = 16e6  # of float32: what the second pass reads at once
 _DAYS_OF_YEAR = 365.2425
 _STATISTICS = ("mean", "sd", "minimum", "maximum", "clamped")
 _HINT = "stormda ingest builds it"
