@@ -105,8 +105,9 @@ def distance(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> tu
     )
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "sampler"), [*((name, "dpm2m") for name in NETWORKS), ("partial", "heun"), ("tiny error", "heun")]
+)
 def test_sampler_converges_to_the_flow_of_the_kalman_posterior(name: str, sampler: str) -> None:
     # Both samplers are of second order: from 64 to 256 steps the discretisation error falls by 16; by 8 at least, for
     # 64 steps from 300 down to 2e-4, where an error is tiny, are few. Of the mean only the offset |m| v / s_0^3 = 1e-7
@@ -122,7 +123,7 @@ def test_sampler_converges_to_the_flow_of_the_kalman_posterior(name: str, sample
     assert errors[1][1] < 0.005
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["partial", "duplicate", "tiny error", "huge error"])
 def test_many_steps_and_far_levels_end_in_the_kalman_posterior(name: str) -> None:
     # Levels from 1e4 down to 1 % of the smallest error leave out s_min^2 / v of a variance v: less than 5e-4 for v >
     # R/4 (three duplicates and a prior). The discretisation error h^2 L, of 512 steps h over a way of L =
@@ -177,8 +178,8 @@ def test_monte_carlo_check_of_the_real_sampler() -> None:
     # 2,000 members through draw, with its counter-based noise, at many steps. The mean of M members has a standard
     # error of sd/sqrt(M), their variance one of var sqrt(2/(M-1)), 3.2 %. Each of the 2 N = 16 statistics is within 3
     # of them with probability 0.9973, all of them with 0.96 or more (a Bonferroni bound); the seed is fixed.
-    # Discretisation and the last level, 0.02, leave out less than 1 % of a variance (R is 0.1 at least, v R/4): a
-    # third of a standard error.
+    # The last level, 0.02, leaves out 4e-4 of variances of 0.09 and more (the posterior's at the best observed point),
+    # and 96 steps less than 64 do in the test above (0.75 %): together a third of a standard error.
     gaussian, mean, covariance = prior()
     h, y, r = problem("partial")
     matrix = torch.as_tensor(h)
@@ -190,7 +191,7 @@ def test_monte_carlo_check_of_the_real_sampler() -> None:
         )
 
     x = draw(
-        dpm2m, posterior, SHAPE, karras(0.02, 10.0, 128), range(members), seed=0, stream=stream("noise"), batch=500,
+        dpm2m, posterior, SHAPE, karras(0.02, 10.0, 96), range(members), seed=0, stream=stream("noise"), batch=1000,
         dtype=torch.float64,
     ).flatten(1).numpy()  # fmt: skip
     m, p = kalman(mean, covariance, h, y, r)
