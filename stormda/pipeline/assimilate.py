@@ -27,10 +27,10 @@ from stormda.quality.report import counts
 from stormda.quality.withhold import withhold
 from stormda.store.analysis import write_analysis
 from stormda.store.feedback import write_feedback
-from stormda.store.provenance import digest, provenance
+from stormda.store.provenance import digest, fingerprint, provenance
 from stormda.store.publish import atomic_folder, write_json, write_text
 from stormda.time import Window, format_time
-from stormda.types import Array, Progress, silent
+from stormda.types import Array, Mapping2, Progress, silent
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,8 @@ def _one(
     past = find_past(config, prior, method, cycle, split)
     observations = withhold(_observations(config, cycle), config.quality.withhold, split)
     if dry_run:
-        used = int(((observations["qc"] == QC.USED) & ~observations["withheld"]).sum())
-        return _summary(config, cycle, split, folder, past, observations, used, start)
+        count = int(((observations["qc"] == QC.USED) & ~observations["withheld"]).sum())
+        return _summary(config, cycle, split, folder, past, observations, count, start)
 
     decode = prior.normaliser.decoder(cycle)
     settings = methods.Settings.of(config, build.sampler(config))
@@ -170,7 +170,8 @@ def _one(
         facts = {
             "cycle": format_time(cycle), "method": method, "split_seed": split, "seed": config.assimilate.seed,
             "members": count, "history": past.origin, "counts": counts(observations), "sampler": settings.facts(),
-            "weights": digest(build.weights_path(config)) if method == "storm" else None,
+            "used": len(used), "withheld": int((checked["withheld"] & (checked["qc"] == QC.USED)).sum()),
+            "inputs": _inputs(config, method, observations),
         }  # fmt: skip
         write_json(temporary / "provenance.json", provenance(configuration.dump(config), **facts))
     return _summary(config, cycle, split, folder, past, observations, len(used), start)
@@ -201,8 +202,16 @@ def _none(config: Config, cycle: np.datetime64) -> None:
     log.warning("%s: the analysis is the prior", what)
 
 
-def _standardised(operator: object, decode: object) -> object:
-    return lambda z: operator(decode(z))  # type: ignore[operator]
+def _inputs(config: Config, method: str, observations: Observations) -> dict[str, object]:
+    """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
+    known: dict[str, object] = {"observations": fingerprint(observations)}
+    if method == "storm":
+        return known | {"weights": digest(build.weights_path(config))}
+    return known | {"archive": build.archive(config).provenance.get("inputs")}
+
+
+def _standardised(operator: Mapping2, decode: Mapping2) -> Mapping2:
+    return lambda z: operator(decode(z))
 
 
 def _merge(observations: Observations, checked: Observations, rows: Array) -> Observations:

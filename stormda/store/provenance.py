@@ -4,7 +4,7 @@ Versions, commit, time, command line and hashes; nothing that depends on the mac
 told apart by what they hold (SHA-256, FIPS 180-4), never by where they lie.
 """
 
-__all__ = ["digest", "provenance"]
+__all__ = ["digest", "fingerprint", "provenance"]
 
 import hashlib
 import platform
@@ -16,8 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from stormda import __version__
 from stormda.errors import InputError, InputMissing
+from stormda.observations import Observations
 
 _PACKAGES = ("torch", "numpy", "scipy", "xarray", "zarr", "netCDF4")
 
@@ -62,6 +65,16 @@ def digest(path: Path) -> str:
         raise InputMissing("the file does not exist", file=path) from None
     except OSError as error:
         raise InputError(f"the file cannot be read: {error.strerror}", file=path) from error
+
+
+def fingerprint(observations: Observations) -> str:
+    """SHA-256 of what was observed: time, place, station, variable, level, value and error of each row, in order."""
+    names = ("time", "latitude", "longitude", "station_id", "variable", "level", "value", "error")
+    table = observations.table.select(names).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def _version(package: str) -> str | None:
