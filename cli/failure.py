@@ -76,6 +76,8 @@ def translate(error: BaseException) -> StormdaError | None:
         return OutputError(
             "permission is denied", file=error.filename, hint="look at the owner and the mode of the file"
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        return StormdaError(f"the system says: {error.strerror}", file=error.filename)
     if isinstance(error, MemoryError):
         return StormdaError("there is not enough memory", hint="assimilate.batch=4 draws fewer members at once")
     return None
@@ -97,6 +99,8 @@ def guard() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # So that the flush at exit does not fail again.
         sys.exit(1)
     except Exception as error:
+        if Console.current().verbose and not isinstance(error, StormdaError):
+            Console.current().err.print(traceback.format_exc())
         _end(translate(error) or _fault(error))
     finally:
         for number, handler in before.items():
@@ -144,10 +148,7 @@ def _usage() -> str:
 
 def _fault(error: Exception) -> StormdaError:
     """A fault of ours: keep the traceback and say where."""
-    console, text = Console.current(), traceback.format_exc()
-    if console.verbose:
-        console.err.print(text)
-    file = _keep(console.run, text)
+    file = _keep(Console.current().run, traceback.format_exc())
     hint = (
         "a fault of stormda: please report it with that file" if file else "a fault of stormda: -v shows the traceback"
     )

@@ -44,6 +44,7 @@ def test_a_new_class_takes_the_code_of_its_parent() -> None:
         (CheckpointError("other grid"), 1, "other grid"),
         (OSError(errno.ENOSPC, "No space left on device", "run/a"), 1, "there is no room left - file=run/a"),
         (PermissionError(errno.EACCES, "Permission denied", "run/a"), 1, "permission is denied - file=run/a"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/x"), 1, "the system says: No such file - file=/x"),
         (MemoryError(), 1, "there is not enough memory; hint: assimilate.batch="),
         (OutputError("two\nlines"), 1, "two lines"),
     ],
