@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,14 +45,14 @@ import pytest
     ],
 )
 def test_mistakes_in_a_configuration(
-    override: str, line: str, stormda: Callable[..., object], write: Callable[..., Path]
+    override: str, line: str, stormda: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     write()
     ended = stormda("config", "validate", override)
     assert (ended.code, ended.out, ended.err) == (2, "", f"FATAL ERROR: {line}\n")
 
 
-def test_no_configuration(stormda: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_configuration(stormda: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ended = stormda("ingest")
     line = "the configuration file does not exist - file=config.yaml; hint: stormda init NAME writes one"
@@ -59,7 +60,7 @@ def test_no_configuration(stormda: Callable[..., object], tmp_path: Path, monkey
 
 
 def test_an_environment_variable_that_is_not_set(
-    stormda: Callable[..., object], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    stormda: Callable[..., Any], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STORMDA_DATA", raising=False)
     write(archive={"sources": {"era": {"files": ["${STORMDA_DATA}/x.nc"]}}})
@@ -71,7 +72,7 @@ def test_an_environment_variable_that_is_not_set(
     assert (ended.code, ended.err) == (3, f"FATAL ERROR: {line}\n")
 
 
-def test_not_yaml(stormda: Callable[..., object], write: Callable[..., Path]) -> None:
+def test_not_yaml(stormda: Callable[..., Any], write: Callable[..., Path]) -> None:
     write().write_text("channels: [msl\nname: x\n")
     ended = stormda("config", "show")
     assert ended.code == 2
@@ -92,7 +93,7 @@ def test_not_yaml(stormda: Callable[..., object], write: Callable[..., Path]) ->
     ],
 )
 def test_mistakes_on_the_command_line(
-    arguments: list[str], line: str, stormda: Callable[..., object], write: Callable[..., Path]
+    arguments: list[str], line: str, stormda: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     write()
     ended = stormda(*arguments)
@@ -100,7 +101,7 @@ def test_mistakes_on_the_command_line(
     assert ended.err.startswith(f"FATAL ERROR: {line.rstrip('.')}") and ended.err.count("\n") == 1
 
 
-def test_a_file_that_is_missing(stormda: Callable[..., object], write: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_file_that_is_missing(stormda: Callable[..., Any], write: Callable[..., Path], tmp_path: Path) -> None:
     write(archive={"sources": {"era": {"files": ["no.nc"]}}})
     ended = stormda("ingest", "-q")
     path = tmp_path / "no.nc"
@@ -108,6 +109,6 @@ def test_a_file_that_is_missing(stormda: Callable[..., object], write: Callable[
     assert (ended.code, ended.err) == (3, f"FATAL ERROR: {line}\n")
 
 
-def test_nothing_to_inspect(stormda: Callable[..., object], tmp_path: Path) -> None:
+def test_nothing_to_inspect(stormda: Callable[..., Any], tmp_path: Path) -> None:
     ended = stormda("inspect", tmp_path / "nothing")
     assert ended.code == 3 and ended.err.startswith("FATAL ERROR: there is no such file or folder - file=")

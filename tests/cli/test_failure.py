@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_full_disk_is_an_output_error_and_an_unknown_error_stays_unknown() -> 
 
 
 def test_a_fault_leaves_its_traceback_in_the_run_folder(
-    stormda: Callable[..., object], write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stormda: Callable[..., Any], write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(config: object) -> str:
         raise ZeroDivisionError("by nought")
@@ -84,7 +85,7 @@ def test_a_fault_leaves_its_traceback_in_the_run_folder(
 
 
 def test_a_fault_without_a_run_leaves_its_traceback_among_temporary_files(
-    stormda: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stormda: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> None:
         raise ZeroDivisionError
@@ -96,7 +97,7 @@ def test_a_fault_without_a_run_leaves_its_traceback_among_temporary_files(
     assert ended.code == 1 and f"file={log}" in ended.err
 
 
-def test_failures_for_machines(stormda: Callable[..., object], write: Callable[..., Path]) -> None:
+def test_failures_for_machines(stormda: Callable[..., Any], write: Callable[..., Path]) -> None:
     write()
     ended = stormda("config", "show", "--log-format", "json", "assimilate.ensembel=3")
     entry = json.loads(ended.err)
