@@ -1,16 +1,16 @@
 """Preconditioning: a network of unit-sized inputs and outputs becomes a denoiser.
 
-EDM (Karras et al. 2022, https://arxiv.org/abs/2206.00364, section 5) writes D = c_skip x_t + c_out F(c_in x_t, ln(sigma)/4),
-with weights that make input and target of F unit-sized at every noise level for data of variance v = sigma_data^2 around 0.
-Here mean and variance are those of a guess from the past, point by point, by a regression on the newest frame that is there,
-a mean m with an error e:
+EDM (Karras et al. 2022, https://arxiv.org/abs/2206.00364, section 5) writes D = c_skip x_t + c_out F(c_in x_t,
+ln(sigma)/4), with weights that make input and target of F unit-sized at every noise level for data of variance v =
+sigma_data^2 around 0. Here mean and variance are those of a guess from the past, point by point, by a regression on the
+newest frame that is there, a mean m with an error e:
 
     mu = r m,    v = s^2 (1 - r^2) + r^2 e^2        s^2 the climatological variance, r the autocorrelation
     D  = mu + v/(v + sigma^2) (x_t - mu) + sqrt(v) sigma/sqrt(v + sigma^2) F
 
-so that F learns only what persistence does not know, whatever the noise and however good the past; without any frame, mu = 0
-and v = s^2, and this is EDM. The denoiser that F = 0 leaves is exact where points are independent first-order Gaussian
-processes.
+so that F learns only what persistence does not know, whatever the noise and however good the past; without any frame,
+mu = 0 and v = s^2, and this is EDM. The denoiser that F = 0 leaves is exact where points are independent first-order
+Gaussian processes.
 """
 
 __all__ = ["EDM", "Guess"]

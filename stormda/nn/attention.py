@@ -4,14 +4,14 @@
     latent    z_m = sum_j softmax_j(l_m k_j / sqrt(d)) v_j                       cost N M     latents read all tokens
               y_i = sum_m softmax_m(q_i l_m / sqrt(d)) z_m                                    tokens read the latents
 
-and a gate g in (0, 1) a head mixes them, y = (1 - g) softmax + g latent (the latent form after the Perceiver, Jaegle et al.
-2021, https://arxiv.org/abs/2103.03206, and FLARE, Puri et al. 2025, https://arxiv.org/abs/2508.12594). Queries and keys are
-normalised (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442) and, for softmax, turned by angles proportional to
-position, so that their product knows how far apart two places are and in which direction (rotary embedding, Su et al. 2021,
-https://arxiv.org/abs/2104.09864, one half of a head for each axis).
+and a gate g in (0, 1) a head mixes them, y = (1 - g) softmax + g latent (the latent form after the Perceiver, Jaegle et
+al. 2021, https://arxiv.org/abs/2103.03206, and FLARE, Puri et al. 2025, https://arxiv.org/abs/2508.12594). Queries and
+keys are normalised (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442) and, for softmax, turned by angles
+proportional to position, so that their product knows how far apart two places are and in which direction (rotary
+embedding, Su et al. 2021, https://arxiv.org/abs/2104.09864, one half of a head for each axis).
 
-Everything is built on `attend(q, k, v) -> (out, lse)`. The log-sum-exp lets partial results over a part of the keys merge
-exactly, which is what `Layout.merge` does where tokens live in several processes.
+Everything is built on `attend(q, k, v) -> (out, lse)`. The log-sum-exp lets partial results over a part of the keys
+merge exactly, which is what `Layout.merge` does where tokens live in several processes.
 """
 
 __all__ = ["Attention", "attend", "rotary", "rotate"]

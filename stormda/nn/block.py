@@ -5,8 +5,8 @@
     h = FiLM(x; n)          x += MLP(h)
 
 n is the embedding of noise level and season. FiLM scales and shifts normalised tokens by it (Perez et al. 2018,
-https://arxiv.org/abs/1709.07871). The gate of the cross-attention lets high noise lean on the past and low noise on spatial
-refinement (STORM, https://arxiv.org/abs/2604.16590). About 21 D^2 parameters.
+https://arxiv.org/abs/1709.07871). The gate of the cross-attention lets high noise lean on the past and low noise on
+spatial refinement (STORM, https://arxiv.org/abs/2604.16590). About 21 D^2 parameters.
 """
 
 __all__ = ["Angles", "Block"]
@@ -21,7 +21,10 @@ Angles = tuple[Tensor, Tensor]
 
 
 class Block(nn.Module):
-    """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD; `scale` of initial branches."""
+    """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD.
+
+    `scale` is the size of its branches before training.
+    """
 
     def __init__(self, width: int, heads: int, latents: int, scale: float = 1.0) -> None:
         super().__init__()

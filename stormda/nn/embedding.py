@@ -1,9 +1,10 @@
-"""From fields to tokens: patches of every variable, pooled to one token a place, and what the network knows beside fields.
+"""From fields to tokens: patches of every variable, pooled to one token a place, and what else the network knows.
 
-A patch of p x p points with a rim of one point becomes, for each variable with weights of its own, a token; a token of the
-place is the answer of one learned query to the tokens of its variables (as ClimaX does, Nguyen et al. 2023,
-https://arxiv.org/abs/2301.10343), so that the cost of the blocks does not grow with the number of variables. History frames
-are pooled by a learned query in the same way. A learned token stands for "nothing is known", so a pool is never empty.
+A patch of p x p points with a rim of one point becomes, for each variable with weights of its own, a token; a token of
+the place is the answer of one learned query to the tokens of its variables (as ClimaX does, Nguyen et al. 2023,
+https://arxiv.org/abs/2301.10343), so that the cost of the blocks does not grow with the number of variables. History
+frames are pooled by a learned query in the same way. A learned token stands for "nothing is known", so a pool is never
+empty.
 """
 
 __all__ = ["Patches", "Pool", "VariableEmbedding", "forcing", "fourier", "static_fields"]

@@ -5,9 +5,9 @@
     n        = noise level and season
     blocks   -> a patch of the output a variable, zero at the start of training
 
-The preconditioning around it, which makes noisy fields and targets of unit size, is `stormda.diffusion.denoise`. Any grid
-(regional, periodic, 1 x n), any variables, any number of frames; the network knows no configuration and no process.
-After STORM (arXiv 2604.16590), with attention that is global in every layer (`stormda.nn.attention`).
+The preconditioning around it, which makes noisy fields and targets of unit size, is `stormda.diffusion.denoise`. Any
+grid (regional, periodic, 1 x n), any variables, any number of frames; the network knows no configuration and no
+process. After STORM (arXiv 2604.16590), with attention that is global in every layer (`stormda.nn.attention`).
 """
 
 __all__ = ["Storm"]

@@ -1,7 +1,8 @@
 """Weights: a trained network in one safetensors file that explains itself.
 
-The file holds the tensors of the model, the normaliser and the grid's coordinates; its metadata a card in JSON: architecture,
-channels, step, range of noise levels, scores, provenance. A prior needs nothing else: no archive, no configuration.
+The file holds the tensors of the model, the normaliser and the grid's coordinates; its metadata a card in JSON:
+architecture, channels, step, range of noise levels, scores, provenance. A prior needs nothing else: no archive, no
+configuration.
 """
 
 __all__ = ["Weights", "load_weights", "save_weights"]
@@ -94,6 +95,8 @@ def load_weights(path: Path) -> Weights:
             raise CheckpointError(f"weights of format {card['format']}, not {_FORMAT}", file=path, hint=_HINT)
         data = {name.removeprefix("data."): t.numpy() for name, t in tensors.items() if name.startswith("data.")}
         model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        if bad := [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]:
+            raise CheckpointError(f"the weights hold numbers that are not finite ({bad[0]})", file=path, hint=_HINT)
         periodic, sigma = card["periodic"], card["sigma"]
         grid = Grid(data["latitude"], data["longitude"], (periodic[0], periodic[1]), card["plane"])
         normaliser = Normaliser.from_arrays(data, tuple(Channel.parse(name) for name in card["channels"]))

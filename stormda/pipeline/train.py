@@ -137,7 +137,7 @@ def make_job(config: Config, archive: Archive) -> Job:
 
 
 def _series(archive: Archive, targets: Array) -> Series:
-    """The targets and, between the first and the last of them, only times that are targets too (nothing held back leaks)."""
+    """The targets; history comes from among them too, so that nothing held back leaks."""
     times = archive.times[targets]
     fields = torch.as_tensor(archive.normaliser.encode(archive.read(targets).values, times), dtype=torch.float32)
     return Series(fields, times, archive.step, np.arange(len(targets)))

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if nothing had happened, in one file that is whole or not there."""
+"""Checkpoints: all that a training needs to go on as if nothing had happened, in one file, whole or not there."""
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 

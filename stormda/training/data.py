@@ -1,15 +1,16 @@
 """Training data: a state, and the imperfect past that an analysis at its time would have had.
 
-The past of an assimilation is an analysis: a mean m with an error that is independent of m (Berkson 1950), not the truth plus
-an error (classical). Training pairs have to look like that. With EOFs E, coordinates a = E x of variance lambda, an analysis
-of x that knows it through classical noise of variance n = s^2 lambda^alpha lbar^(1-alpha) a coordinate is the Wiener filter
+The past of an assimilation is an analysis: a mean m with an error that is independent of m (Berkson 1950), not the
+truth plus an error (classical). Training pairs have to look like that. With EOFs E, coordinates a = E x of variance
+lambda, an analysis of x that knows it through classical noise of variance n = s^2 lambda^alpha lbar^(1-alpha) a
+coordinate is the Wiener filter
 
     m = E^T [lambda/(lambda + n) (a + sqrt(n) e)]      error variance of a coordinate  lambda n/(lambda + n)
 
-(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations), optionally followed by the Kalman update
-with a few pseudo-observations of x at random points, so that errors differ from place to place. In the Gaussian world
-E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by an ensemble later.
-What the EOFs leave out is treated as one more coordinate, alike in all its directions.
+(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations), optionally followed by the
+Kalman update with a few pseudo-observations of x at random points, so that errors differ from place to place. In the
+Gaussian world E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by
+an ensemble later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
 """
 
 __all__ = ["Batch", "Sampler", "Series", "Statistics", "statistics"]

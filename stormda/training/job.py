@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from stormda.nn.embedding import static_fields
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
-from stormda.training.data import Batch, Sampler, Series, Statistics, statistics
+from stormda.training.data import Sampler, Series, Statistics, statistics
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
 from stormda.types import Progress, silent
@@ -153,7 +152,7 @@ def build(job: Job, climate: Statistics) -> EDM:
 
 
 class Validation:
-    """Scores on a later period, always on the same draws: denoising error by noise level, error of a one-step forecast."""
+    """Scores on a later period, always on the same draws: denoising by noise level, and a one-step forecast."""
 
     def __init__(
         self, job: Job, series: Series, climate: Statistics, density: NoiseDensity, weights_HW: Tensor

@@ -1,11 +1,12 @@
 """The training loop: minimise an objective, average the weights, keep the best, survive being killed.
 
-    AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), linear warm-up then half a cosine to zero, over steps or
-    over minutes; gradients clipped by norm; exponential moving average of the weights (EMA), which is what is validated and kept.
+    AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), linear warm-up then half a cosine to zero,
+    over steps or over minutes; gradients clipped by norm; exponential moving average of the weights (EMA), which is
+    what is validated and kept.
 
-The loop knows neither weather nor files of weather: an `objective` is a function of the model and of the number of the step,
-which decides every random number in it. A step is therefore a pure function of the weights and its number, and a run that was
-killed and goes on from its checkpoint gives the same curve as one that was not.
+The loop knows neither weather nor files of weather: an `objective` is a function of the model and of the number of the
+step, which decides every random number in it. A step is therefore a pure function of the weights and its number, and a
+run that was killed and goes on from its checkpoint gives the same curve as one that was not.
 """
 
 __all__ = ["Objective", "Outcome", "Settings", "Validate", "fit"]

@@ -2,10 +2,11 @@
 
     L = E  w(place) (D(x + sigma n; sigma, history) - x)^2 / c_out^2
 
-Weather's variance sits in large patterns: the leading EOF of a standardised archive has a standard deviation of ten and more,
-so a large scale is decided at noise levels where a single point has long drowned. ln sigma is therefore drawn from a uniform
-density over all levels, from sigma_min to sigma_max = 5 leading standard deviations, mixed with a normal one (after Karras et al.
-2022, https://arxiv.org/abs/2206.00364, table 1, whose ln sigma ~ N(-1.2, 1.2^2) alone suits images).
+Weather's variance sits in large patterns: the leading EOF of a standardised archive has a standard deviation of ten and
+more, so a large scale is decided at noise levels where a single point has long drowned. ln sigma is therefore drawn
+from a uniform density over all levels, from sigma_min to sigma_max = 5 leading standard deviations, mixed with a normal
+one (after Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1, whose ln sigma ~ N(-1.2, 1.2^2) alone suits
+images).
 """
 
 __all__ = ["NoiseDensity", "denoising_error", "draw_noise"]
@@ -62,8 +63,8 @@ def draw_noise(batch: Batch, g: torch.Generator) -> Tensor:
 def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, weights_HW: Tensor) -> Tensor:
     """Weighted mean square error of each sample [B] in units of c_out^2, its mean over a channel of a sample.
 
-    c_out^2 = v sigma^2/(v + sigma^2) is averaged over the points of a channel, so that places keep their physical proportions
-    while every channel and noise level counts the same.
+    c_out^2 = v sigma^2/(v + sigma^2) is averaged over the points of a channel, so that places keep their physical
+    proportions while every channel and noise level counts the same.
     """
     sigma = sigma_B[:, None, None, None]
     d = model(batch.x + sigma * noise, sigma_B, batch.mean, batch.error, batch.mask, batch.forcing)

@@ -61,8 +61,8 @@ def test_errors_of_the_past_are_independent_of_it_and_of_the_size_that_is_told()
     observed = torch.arange(len(truth)) % len(chosen) < half  # these saw pseudo-observations too
     for part in (observed, ~observed):
         departure = (truth - mean)[part]
-        # About 3000 fields with some 4 independent waves: the standard error of a variance is sqrt(2/12000) = 0.013, and
-        # the EOFs are estimated from 80 independent fields, which shifts the level by a few per cent.
+        # About 3000 fields with some 4 independent waves: the standard error of a variance is sqrt(2/12000) = 0.013,
+        # and the EOFs are estimated from 80 independent fields, which shifts the level by a few per cent.
         assert float((departure / error[part]).square().mean()) == pytest.approx(1.0, abs=0.12)
         slope = float((departure * mean[part]).sum() / mean[part].square().sum())
         assert abs(slope) < 0.03

@@ -20,7 +20,7 @@ POINTS = 16
 
 
 def series(t: int, seed: int) -> Series:
-    """Waves that move one point a step around a ring and change slowly: persistence is wrong, advection nearly right."""
+    """Waves that move one point a step around a ring and change slowly: persistence is wrong."""
     g = torch.Generator().manual_seed(seed)
     amplitude = 1.0 / (1.0 + torch.arange(POINTS // 2 + 1).float())
 
