@@ -40,7 +40,7 @@ def series(t: int, seed: int) -> Series:
 def job(**changes: object) -> Job:
     grid = Grid(np.zeros(1), np.arange(POINTS) * 360 / POINTS, periodic=(False, True), plane=True)
     normaliser = Normaliser((Channel.parse("x0"),), np.zeros((1, 1, 1, POINTS)), np.ones(1), 0, 0)
-    settings = Settings(steps=250, learning_rate=5e-3, warm_up=20, average=0.98, validate_every=125)
+    settings = Settings(steps=120, learning_rate=1e-2, warm_up=20, average=0.98, validate_every=60)
     network = {"patch": 1, "width": 16, "blocks": 2, "heads": 2, "latents": 2}
     plain = Job(series(800, 0), series(100, 1), normaliser, grid, network, settings, batch=16)
     return replace(plain, **changes)  # type: ignore[arg-type]
