@@ -128,6 +128,7 @@ def _one(
         backgrounds.clear()
         backgrounds[key] = methods.background(prior, past.history, cycle, settings)
     background = backgrounds[key]
+    _sane(background, "background", config, cycle)
 
     previous = None if past.time is None or past.mean is None else (past.time, past.mean)
     operator, observations, rows = build_operator(
@@ -150,7 +151,7 @@ def _one(
         analysis, carry = background, methods.forecast_covariance(prior, past.history, cycle)
     else:
         analysis, carry = methods.analysis(method, prior, problem, settings)
-    _sane(analysis, config, cycle)
+    _sane(analysis, "analysis", config, cycle)
     hx_analysis = operator(decode(analysis))
     attributes = _attributes(config, method, cycle, split, past, len(used), prior)
     with atomic_folder(folder) as temporary:
@@ -226,14 +227,17 @@ def _scatter(values: Array, rows: Array, n: int) -> Array:
     return out
 
 
-def _sane(analysis: Tensor, config: Config, cycle: np.datetime64) -> None:
-    """The analysis mean must be finite and within `assimilate.limit` climatological standard deviations."""
-    worst = float(analysis.mean(dim=0).abs().max()) if bool(torch.isfinite(analysis).all()) else float("nan")
-    if not worst <= config.assimilate.limit:
+def _sane(ensemble: Tensor, what: str, config: Config, cycle: np.datetime64) -> None:
+    """The members must be finite, their mean within `assimilate.limit` climatological standard deviations."""
+    hint = "the products that were published before are untouched"
+    if not bool(torch.isfinite(ensemble).all()):
+        raise AnalysisRejected(f"the {what} of {format_time(cycle)} is not finite", hint=hint)
+    worst = float(ensemble.mean(dim=0).abs().max())
+    if worst > config.assimilate.limit:
         raise AnalysisRejected(
-            f"the analysis of {format_time(cycle)} is {worst:.1f} climatological standard deviations from normal",
+            f"the {what} of {format_time(cycle)} is {worst:.1f} climatological standard deviations from normal",
             key="assimilate.limit",
-            hint="look at the observations with stormda check; the previous analysis is untouched",
+            hint=f"look at the observations with stormda check; {hint}",
         )
 
 
