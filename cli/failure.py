@@ -129,6 +129,7 @@ def patient() -> Iterator[Callable[[], bool]]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    sys.unraisablehook = lambda _: None  # What was half-made in this moment may not be torn down without complaint.
     raise Interrupted(number)
 
 

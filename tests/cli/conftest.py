@@ -35,6 +35,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("stormda")
     handlers, levels = list(root.handlers), (root.level, ours.level)
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     yield
     root.handlers = handlers
     root.setLevel(levels[0])

@@ -140,6 +140,24 @@ def test_a_signal_cleans_up_and_says_so(number: signal.Signals, code: int, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_says_no_more_than_one_line(tmp_path: Path) -> None:
+    """What the signal leaves half-made in a library complains when it is torn down: nobody wants to read that."""
+    script = (
+        "import os, signal\n"
+        "from stormda.cli.failure import guard\n"
+        "class Half:\n"
+        "    def __init__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        self.whole = True\n"
+        "    def __del__(self):\n"
+        "        self.whole\n"
+        "with guard():\n"
+        "    Half()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 143 and done.stderr.count("\n") == 1 and "AttributeError" not in done.stderr
+
+
 def test_patient_work_ends_by_itself_at_the_first_signal() -> None:
     done = []
     with pytest.raises(Interrupted) as stopped, failure.patient() as stop:

@@ -7,6 +7,7 @@ latitude from north to south, hours since 1900). Stations: 60 places with noise,
 
 import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -203,3 +204,13 @@ def visible(folder: Path) -> set[str]:
 def hidden(folder: Path) -> set[str]:
     """Every half-made product below a folder."""
     return {str(p.relative_to(folder)) for p in folder.rglob(".*") if ".partial" in p.name or ".old" in p.name}
+
+
+def child(arguments: Sequence[str], talk: Path) -> None:
+    """Run one command in a process of its own, whose output goes to a file; ends the process."""
+    with talk.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    sys.argv = ["stormda", *arguments]
+    main(list(arguments))
