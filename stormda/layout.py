@@ -24,7 +24,7 @@ class Layout(Protocol):
         """The rows and columns of a global H x W field that this process holds."""
 
     def halo(self, x: Tensor, width: int, periodic: tuple[bool, bool]) -> Tensor:
-        """Pad [..., h, w] by `width` points of its neighbours: [..., h + 2 width, w + 2 width]; zeros beyond an edge."""
+        """Pad [..., h, w] on all sides by `width` points of its neighbours; zeros beyond an edge."""
 
     def merge(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
         """Merge partial softmax attention over all parts: out [..., N, D] and its log-sum-exp [..., N]."""
@@ -40,9 +40,11 @@ class Whole:
     """One process that holds the whole field."""
 
     def part(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """All of it."""
         return slice(0, shape[0]), slice(0, shape[1])
 
     def halo(self, x: Tensor, width: int, periodic: tuple[bool, bool]) -> Tensor:
+        """Its own other side where it wraps, zeros elsewhere."""
         for axis, wraps in ((-2, periodic[0]), (-1, periodic[1])):
             n = x.shape[axis]
             if wraps:  # An index handles a halo wider than the field.
@@ -55,12 +57,15 @@ class Whole:
         return x
 
     def merge(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        """There is nothing to merge."""
         return out, lse
 
     def sum(self, x: Tensor) -> Tensor:
+        """The sum over one part."""
         return x
 
     def owns(self, latitude_index: Array, longitude_index: Array, shape: tuple[int, int]) -> Array:
+        """All of them."""
         return np.ones(len(latitude_index), dtype=bool)
 
 

@@ -3,8 +3,8 @@
     z = (T(x) - m(t)) / s
 
 T is the variable's transform (`log` of a humidity), m(t) the climatology: at every point a mean with annual and diurnal
-harmonics fitted by least squares, s one standard deviation of the anomaly a channel. The scale is one number a channel, not
-one a point, so that covariances between points keep their physical proportions.
+harmonics fitted by least squares, s one standard deviation of the anomaly a channel. The scale is one number a channel,
+not one a point, so that covariances between points keep their physical proportions.
 """
 
 __all__ = ["Normaliser"]
@@ -46,11 +46,18 @@ class Normaliser:
             raise InputError("the climatology does not fit its channels or harmonics")
         if not (np.isfinite(self.coefficients).all() and np.isfinite(self.sd).all() and (self.sd > 0).all()):
             bad = [c.name for c, s in zip(self.channels, self.sd, strict=True) if not s > 0]
-            raise InputError(f"the climatology is not finite or a channel never varies{': ' + ', '.join(bad) if bad else ''}")
+            raise InputError(
+                f"the climatology is not finite or a channel never varies{': ' + ', '.join(bad) if bad else ''}"
+            )
 
     @classmethod
     def fit(
-        cls, chunks: Iterable[tuple[Array, Array]], channels: tuple[Channel, ...], annual: int, diurnal: int, weights: Array
+        cls,
+        chunks: Iterable[tuple[Array, Array]],
+        channels: tuple[Channel, ...],
+        annual: int,
+        diurnal: int,
+        weights: Array,
     ) -> "Normaliser":
         """Fit to an archive that may be larger than memory.
 
@@ -85,7 +92,9 @@ class Normaliser:
 
     def mean(self, times: Array) -> Array:
         """The climatology m(t) in transformed units, [T, C, H, W] for times [T]."""
-        return np.asarray(np.einsum("tf,fchw->tchw", _basis(np.atleast_1d(times), self.annual, self.diurnal), self.coefficients))
+        return np.asarray(
+            np.einsum("tf,fchw->tchw", _basis(np.atleast_1d(times), self.annual, self.diurnal), self.coefficients)
+        )
 
     def encode(self, values: Array, times: Array) -> Array:
         """Physical [S, C, H, W] at times [S] or [1] -> standardised anomalies of the same shape."""
@@ -135,7 +144,7 @@ def _basis(times: Array, annual: int, diurnal: int) -> Array:
     seconds = np.asarray(times).astype("datetime64[s]").astype(np.int64)
     year = _harmonics(seconds / (86400.0 * _YEAR_DAYS), annual)
     day = _harmonics(seconds / 86400.0, diurnal)
-    return np.einsum("ta,td->tad", year, day).reshape(len(seconds), -1)
+    return np.asarray(np.einsum("ta,td->tad", year, day).reshape(len(seconds), -1))
 
 
 def _harmonics(phase: Array, count: int) -> Array:

@@ -1,9 +1,10 @@
 """Counter-based random numbers: a number is a pure function of what it is for.
 
-Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", https://doi.org/10.1145/2063384.2063405)
-turns a 128-bit counter and a 64-bit key into 128 random bits. The key is the seed; the counter is (stream, member, point):
-so member 7 at grid point 12 gets the same number whatever the batch, the order, the number of members, the number of
-processes or the device, and a process can make just its own part of a global field.
+Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
+https://doi.org/10.1145/2063384.2063405) turns a 128-bit counter and a 64-bit key into 128 random bits.
+The key is the seed; the counter is (stream, member, point): so member 7 at grid point 12 gets the same number whatever the
+batch, the order, the number of members, the number of processes or the device, and a process can make just its own part
+of a global field.
 """
 
 __all__ = ["normal", "stream", "uniform"]
@@ -45,7 +46,8 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 
 
 def _words(seed: int, stream: int, members: Tensor, points: Tensor) -> tuple[Tensor, ...]:
-    b, p = torch.broadcast_tensors(members.to(torch.int64)[:, None], points.to(torch.int64)[None, :])
+    b = members.to(torch.int64)[:, None].expand(-1, len(points))
+    p = points.to(torch.int64)[None, :].expand(len(members), -1)
     counter = (p & _MASK, p >> 32, b & _MASK, torch.full_like(p, stream & _MASK))
     return philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
 

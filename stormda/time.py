@@ -18,7 +18,8 @@ _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 def parse_time(text: object) -> np.datetime64:
     """Read `2019-02-17T12Z`, `2019-02-17T12:30Z`, `2019-02-17` or a datetime as UTC; raises ConfigError."""
     if isinstance(text, np.datetime64):
-        return text.astype("datetime64[s]")
+        time: np.datetime64 = text.astype("datetime64[s]")
+        return time
     word = str(text).strip().replace(" ", "T")
     word = re.sub(r"(Z|[+-]00:?00)$", "", word)
     word = re.sub(r"(T\d{2})$", r"\1:00", word)
@@ -44,7 +45,8 @@ def stamp(time: np.datetime64) -> str:
 def parse_duration(text: object) -> np.timedelta64:
     """Read `6h`, `90min`, `1d` or `30s`; raises ConfigError."""
     if isinstance(text, np.timedelta64):
-        return text.astype("timedelta64[s]")
+        span: np.timedelta64 = text.astype("timedelta64[s]")
+        return span
     match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(s|min|h|d)", str(text).strip())
     if not match:
         raise ConfigError(f"'{text}' is not a duration", hint="write it as 6h, 90min or 1d")

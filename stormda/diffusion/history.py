@@ -1,8 +1,8 @@
 """History: what is known of the past, as a distribution.
 
-Frames of the past reach a prior as their mean *and* the standard deviation of their error, at every channel and place. A
-member that took its own past for a fact would use the gain of the one-step error and under-use the observations, while its
-spread still matched its error. (See the method notes in docs/architecture.md.)
+Frames of the past reach a prior as their mean *and* the standard deviation of their error, at every channel and place.
+A member that took its own past for a fact would use the gain of the one-step error and under-use the observations, while
+its spread still matched its error.
 """
 
 __all__ = ["History"]
@@ -21,8 +21,8 @@ class History:
         mean: [K, C, H, W]; zeros in frames that are missing.
         error: [K, C, H, W], standard deviation of the error of `mean`; ones in frames that are missing.
         mask: bool [K], true where a frame is there.
-        covariance: [R, R], error covariance of the newest frame in the EOF coordinates of the Gaussian prior, where it is
-            known; None: only `error` is.
+        covariance: [R, R], error covariance of the newest frame in the EOF coordinates of the Gaussian prior, where it
+            is known; None: only `error` is.
     """
 
     mean: Tensor

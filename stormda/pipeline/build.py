@@ -1,6 +1,6 @@
 """From configuration to objects: the one place that knows both names and classes."""
 
-__all__ = ["archive", "default_sigmas", "prior", "resolver", "sampler", "store", "weights_path"]
+__all__ = ["archive", "prior", "resolver", "sampler", "store", "weights_path"]
 
 from collections.abc import Callable
 from pathlib import Path

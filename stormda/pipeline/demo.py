@@ -2,8 +2,8 @@
 
     nature run -> archive.nc, truth.nc (ERA5 layout), stations.csv -> ingest -> assimilate -> verify
 
-The nature run goes on from a developed state that the package ships; nothing of it was seen in the training of the shipped
-prior `sqg-demo`, whose trajectories started elsewhere.
+The nature run goes on from a developed state that the package ships; nothing of it was seen in the training of the
+shipped prior `sqg-demo`, whose trajectory started elsewhere.
 """
 
 __all__ = ["DemoResult", "demo", "write_world"]
@@ -31,7 +31,7 @@ from stormda.types import Array, Progress, silent
 
 START = np.datetime64("2030-01-01T00", "s")
 STEP = np.timedelta64(6 * 3600, "s")
-ARCHIVE_DAYS, CYCLES, STATIONS, ERROR, SEED = 15, 4, 512, 1.0, 7
+ARCHIVE_DAYS, CYCLES, STATIONS, ERROR, SEED = 15, 3, 512, 1.0, 7
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _write_netcdf(path: Path, values_TCHW: Array, times: Array, latitude: Array,
 
 
 def _write_stations(path: Path, values_TCHW: Array, times: Array, sqg: SQG) -> None:
-    """Stations at random places report potential temperature at both boundaries, in degrees Celsius, every six hours."""
+    """Stations at random places report potential temperature at both boundaries, in degrees Celsius."""
     grid = sqg.grid()
     places = uniform(SEED, stream("places"), torch.arange(2), torch.arange(STATIONS)).numpy()
     low, high = grid.latitude.min(), grid.latitude.max()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stormda.assimilation import methods
+from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
 from stormda.errors import ConfigError, InputMissing
@@ -103,7 +104,7 @@ def forecast(
 
 
 def _advance(
-    prior: methods.Prior, past_BKCHW: Tensor, known: Tensor, time: np.datetime64, settings: methods.Settings
+    prior: Prior, past_BKCHW: Tensor, known: Tensor, time: np.datetime64, settings: methods.Settings
 ) -> Tensor:
     """One step of every member, in batches that share a network call."""
     parts = []

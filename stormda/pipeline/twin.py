@@ -180,6 +180,11 @@ def _summarise(runs: list[_Series], spin_up: int) -> dict[str, Any]:
     }
 
 
+def _root(runs: list[_Series], name: str) -> Array:
+    """The square root of a series, averaged over seeds."""
+    return np.asarray(np.sqrt(np.mean([getattr(r, name) for r in runs], axis=0)))
+
+
 def _publish(
     config: Config, folder: Path, series: dict[str, list[_Series]], scores: dict[str, dict[str, Any]]
 ) -> tuple[str, ...]:
@@ -189,7 +194,7 @@ def _publish(
         for method, runs in series.items()
     }
     write_json(folder / "scores.json", {"scores": scores, "series": by_cycle, "provenance": provenance(text)})
-    lines = {m: (np.sqrt(np.mean([r.mse for r in runs], axis=0)), np.sqrt(np.mean([r.variance for r in runs], axis=0))) for m, runs in series.items()}  # fmt: skip
+    lines = {method: (_root(runs, "mse"), _root(runs, "variance")) for method, runs in series.items()}
     write_bytes(folder / "series.png", time_series(lines, spin_up=config.twin.spin_up))
     write_bytes(folder / "ranks.png", rank_histogram({m: np.asarray(s[_BINS]) for m, s in scores.items()}))
     return tuple(str(folder / name) for name in ("scores.json", "series.png", "ranks.png"))

@@ -1,7 +1,7 @@
 """Worlds of twin experiments: a truth to observe and an archive to learn from, never of the same times.
 
-`archive` takes the run's own archive. `lorenz96` and `sqg` simulate: seed 0 of nature writes the archive, once; truth number
-s is another trajectory, from seed 1000 + s.
+`archive` takes the run's own archive. `lorenz96` and `sqg` simulate: seed 0 of nature writes the archive, once; truth
+number s is another trajectory, from seed 1000 + s.
 """
 
 __all__ = ["World", "world_config", "world_of"]
