@@ -1,8 +1,8 @@
 """Grids: where the points of a field are, how they weigh and where they wrap.
 
 A regular grid has one latitude a row and one longitude a column; regional, projected and radar grids give both for
-every point. Latitudes may run either way; longitudes increase, in -180..180 or 0..360. A plane (idealised models) has nominal
-coordinates in degrees, equal weights, and may wrap both ways.
+every point. Latitudes may run either way; longitudes increase, in -180..180 or 0..360. A plane (idealised models) has
+nominal coordinates in degrees, equal weights, and may wrap both ways.
 """
 
 __all__ = ["Grid"]

@@ -1,10 +1,10 @@
 """Counter-based random numbers: a number is a pure function of what it is for.
 
 Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
-https://doi.org/10.1145/2063384.2063405) turns a 128-bit counter and a 64-bit key into 128 random bits.
-The key is the seed; the counter is (stream, member, point): so member 7 at grid point 12 gets the same number whatever the
-batch, the order, the number of members, the number of processes or the device, and a process can make just its own part
-of a global field.
+https://doi.org/10.1145/2063384.2063405) turns a 128-bit counter and a 64-bit key into 128 random bits. The key is the
+seed; the counter is (stream, member, point): so member 7 at grid point 12 gets the same number whatever the batch,
+the order, the number of members, the number of processes or the device, and a process can make just its own part of a
+global field.
 """
 
 __all__ = ["normal", "stream", "uniform"]

@@ -1,8 +1,8 @@
 """History: what is known of the past, as a distribution.
 
-Frames of the past reach a prior as their mean *and* the standard deviation of their error, at every channel and place.
-A member that took its own past for a fact would use the gain of the one-step error and under-use the observations, while
-its spread still matched its error.
+Frames of the past reach a prior as their mean *and* the standard deviation of their error, at every channel and
+place. A member that took its own past for a fact would use the gain of the one-step error and under-use the
+observations, while its spread still matched its error.
 """
 
 __all__ = ["History"]
