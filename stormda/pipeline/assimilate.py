@@ -14,13 +14,13 @@ from torch import Tensor
 
 from stormda import config as configuration
 from stormda.assimilation import methods
-from stormda.assimilation.prior import Prior
+from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
 from stormda.operators.build import build_operator
 from stormda.pipeline import build
-from stormda.pipeline.history import Past, find_past
+from stormda.pipeline.history import BASIS, Past, find_past
 from stormda.pipeline.layout import analysis_folder
 from stormda.quality.dynamic import run_dynamic
 from stormda.quality.report import counts
@@ -256,6 +256,7 @@ def _attributes(
         "split_seed": str(split),
         "observations_used": str(used),
         "geometry": "plane" if prior.grid.plane else "sphere",
+        **({BASIS: prior.signature} if isinstance(prior, GaussianPrior) else {}),
     }
 
 

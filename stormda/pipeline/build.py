@@ -19,13 +19,19 @@ SHIPPED = Path(__file__).parent.parent / "weights"
 
 
 def archive(config: Config) -> Archive:
-    """The gridded archive of this run; raises InputMissing before `stormda ingest`, InputError if channels lack."""
-    opened = Archive.open(config.below_run(config.archive.path))
-    names = [c.name for c in opened.channels]
-    if missing := [c for c in config.channels if c not in names]:
+    """The gridded archive of this run.
+
+    Raises:
+        InputMissing: before `stormda ingest`.
+        InputError: it is damaged, or was made of other channels than the configuration names.
+    """
+    path = config.below_run(config.archive.path)
+    opened = Archive.open(path)
+    names = tuple(c.name for c in opened.channels)
+    if names != config.channels:
         raise InputError(
-            f"the archive has no {', '.join(missing)} (it has {', '.join(names)})",
-            file=config.below_run(config.archive.path),
+            f"the archive holds {', '.join(names)}, the configuration names {', '.join(config.channels)}",
+            file=path,
             key="channels",
             hint="stormda ingest builds it again",
         )

@@ -1,21 +1,29 @@
 """Find the history of a cycle on disk: previous analyses of the same run and split, or the archive's frames."""
 
-__all__ = ["Past", "find_past"]
+__all__ = ["BASIS", "Past", "find_past"]
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stormda.assimilation.memory import frame_of, history_of
-from stormda.assimilation.prior import Prior
+from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
+from stormda.errors import InputError
 from stormda.pipeline import build
 from stormda.pipeline.layout import analysis_folder
-from stormda.store.analysis import read_analysis
+from stormda.store.analysis import Analysis, read_analysis
 from stormda.types import Array
+
+BASIS = "error_covariance_basis"
+"""Attribute of an analysis: the signature of the EOFs that its error covariance is written in."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +58,11 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
                 continue
             path = analysis_folder(config, method, time, split) / "analysis.nc"
             if path.exists():
-                previous = read_analysis(path)
+                previous = _read(path, prior)
                 z = torch.as_tensor(prior.normaliser.encode(previous.state.values, np.asarray([time])))
                 found[i], origin = frame_of(z), "analysis"
                 newest = (previous.mean, previous.spread)
-                covariance = None if previous.carry is None else torch.as_tensor(previous.carry)
+                covariance = _covariance(previous, prior, path)
     wants_archive = config.history.source == "archive" or (
         config.history.first == "archive" and not any(f is not None for f in found)
     )
@@ -73,3 +81,26 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
         return Past(history, None, None, None, origin if history.mask.any() else "cold start")
     assert newest is not None
     return Past(history, times[-1], *newest, origin)
+
+
+def _read(path: Path, prior: Prior) -> Analysis:
+    """A previous analysis; raises InputError where it is of other fields than the prior."""
+    previous = read_analysis(path)
+    if previous.state.channels != prior.channels or not previous.state.grid.same(prior.grid):
+        raise InputError(
+            "the previous analysis has other channels or another grid than the prior",
+            file=path,
+            key="channels",
+            hint="choose another run_dir, or history.source=none",
+        )
+    return previous
+
+
+def _covariance(previous: Analysis, prior: Prior, path: Path) -> Tensor | None:
+    """The error covariance that an analysis carries, where its basis is the prior's."""
+    if previous.carry is None or not isinstance(prior, GaussianPrior):
+        return None
+    if previous.attributes.get(BASIS) == prior.signature:
+        return torch.as_tensor(previous.carry)
+    log.warning("%s: its error covariance belongs to other EOFs, only the ensemble's spread is used", path)
+    return None

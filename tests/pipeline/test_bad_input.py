@@ -284,6 +284,14 @@ CASES = [
         1,
         ("archive.zarr", "d2m", "channels"),
     ),
+    Case("archive with more channels", ("assimilate", *CYCLE, "channels=[msl]"), 1, ("archive.zarr", "msl, t2m")),
+    Case(
+        "history of other channels",
+        ("assimilate", "--cycle", stamp(FIRST + 1), "channels=[msl]", "archive.path=other"),
+        1,
+        ("analysis.nc", "other channels", "history.source=none"),
+        lambda f: _of_other_channels(f),
+    ),
     Case(
         "absurd analysis",
         ("assimilate", *CYCLE, "assimilate.limit=0.01"),
@@ -399,6 +407,14 @@ def _again(folder: Path, **changes: Any) -> None:
     _edit(**changes)(folder)
     shutil.rmtree(folder / "run" / "observations")
     assert command("ingest", "-c", folder / "config.yaml", "--source", "stations").code == 0
+
+
+def _of_other_channels(folder: Path) -> None:
+    """An analysis of both channels, then an archive of one."""
+    config = folder / "config.yaml"
+    assert command("assimilate", "-c", config, *CYCLE).code == 0
+    _edit(archive__sources__era__variables={"msl": "msl"})(folder)
+    assert command("ingest", "-c", config, "--source", "era", "channels=[msl]", "archive.path=other").code == 0
 
 
 @pytest.fixture(scope="module")

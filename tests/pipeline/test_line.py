@@ -224,6 +224,17 @@ def test_without_observations_it_fails_where_that_is_wanted(run: Run, tmp_path: 
     assert not any(name.startswith("analyses") for name in visible(tmp_path / "run"))
 
 
+def test_a_covariance_in_another_basis_is_not_taken_for_ours(run: Run) -> None:
+    """The analysis carries its error covariance in EOF coordinates; with other EOFs only its spread is known."""
+    once = ["--cycle", stamp(FIRST), "quality.withhold.seeds=0"]
+    again = ["--cycle", stamp(FIRST + 1), "quality.withhold.seeds=0"]
+    assert run("assimilate", *once).code == 0
+    assert "EOFs" not in run("assimilate", *again).err
+    for change in ("gaussian.modes=5", "archive.train.end=2019-01-30"):
+        ended = run("assimilate", *again, change)
+        assert ended.code == 0 and "belongs to other EOFs" in ended.err, ended.err
+
+
 # --- strange observations --------------------------------------------------------------------------------------------
 
 
