@@ -31,4 +31,5 @@ def demo(
     console.result(result)
     for name, seconds in result.seconds.items():
         console.say(f"{name}: {seconds:g} s", stage=name, seconds=seconds)
+    console.say(f"peak memory: {result.peak_mib} MiB", peak_mib=result.peak_mib)
     console.say(f"report: {result.report}", report=result.report)

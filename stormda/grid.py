@@ -95,6 +95,22 @@ class Grid:
             and bool(np.allclose(np.mod(self.longitude - other.longitude + 180, 360), 180, atol=_ROUNDING))
         )
 
+    def within(self, other: "Grid") -> tuple[Array, Array]:
+        """Rows and columns of `other` that hold the points of this grid, whatever their order or range of longitude.
+
+        Raises:
+            InputError: a point is missing, or the grids are not regular and differ.
+        """
+        if self.same(other):
+            return np.arange(self.shape[0]), np.arange(self.shape[1])
+        if not (self.is_regular and other.is_regular):
+            raise InputError(f"the grid {other} is not the grid {self}")
+        rows = np.abs(self.latitude[:, None] - other.latitude)
+        columns = np.abs(np.mod(self.longitude[:, None] - other.longitude + 180.0, 360.0) - 180.0)
+        if rows.min(axis=1).max() > _ROUNDING or columns.min(axis=1).max() > _ROUNDING:
+            raise InputError(f"the grid {other} does not hold all points of the grid {self}")
+        return rows.argmin(axis=1), columns.argmin(axis=1)
+
     def __str__(self) -> str:
         (rows, columns), (latitude, longitude) = self.shape, self.fields
         corners = f"{latitude.min():g}..{latitude.max():g}N {longitude.min():g}..{longitude.max():g}E"

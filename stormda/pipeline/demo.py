@@ -8,6 +8,8 @@ shipped prior `sqg-demo`, whose trajectory started elsewhere.
 
 __all__ = ["DemoResult", "demo", "write_world"]
 
+import resource
+import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -36,11 +38,12 @@ ARCHIVE_DAYS, CYCLES, STATIONS, ERROR, SEED = 15, 3, 512, 1.0, 7
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made, its scores and the wall time of its stages in seconds."""
+    """What the demo made, its scores, the wall time of its stages in seconds and the peak memory of the process."""
 
     folder: str
     report: str
     seconds: dict[str, float]
+    peak_mib: int
     scores: VerifyResult
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
@@ -67,7 +70,8 @@ def demo(folder: Path, *, progress: Progress = silent) -> DemoResult:
     timed("assimilate", lambda: assimilate(config, list(cycles), progress=progress))
     scores = timed("verify", lambda: verify(config, progress=progress))
     report = config.run / "verification" / config.assimilate.method / "report.html"
-    return DemoResult(str(folder), str(report), seconds, scores)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
+    return DemoResult(str(folder), str(report), seconds, peak, scores)
 
 
 def write_world(folder: Path, progress: Progress = silent) -> None:

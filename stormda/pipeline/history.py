@@ -68,14 +68,15 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
     )
     if wants_archive and config.history.source != "none":
         archive = build.archive(config)
+        rows, columns = prior.grid.within(archive.grid)  # Weights may come from files that run the other way.
         for i, (time, index) in enumerate(zip(times_allowed, archive.find(np.asarray(times)), strict=True)):
             if time is None or index < 0:
                 continue
-            state = archive.read(np.asarray([index]))
-            mean = torch.as_tensor(prior.normaliser.encode(state.values, np.asarray([time])))[0]
+            values = archive.read(np.asarray([index])).values[..., rows[:, None], columns]
+            mean = torch.as_tensor(prior.normaliser.encode(values, np.asarray([time])))[0]
             error = torch.full(shape, max(config.history.archive_error, 1e-3))
             found[i], origin = (mean, error), "archive"
-            newest = (state.values[0], error.numpy() * prior.normaliser.sd[:, None, None])
+            newest = (values[0], error.numpy() * prior.normaliser.sd[:, None, None])
     history = history_of(found, shape, covariance)
     if found[-1] is None:
         return Past(history, None, None, None, origin if history.mask.any() else "cold start")

@@ -123,6 +123,7 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
     prior = build.prior(config, method)
     settings = methods.Settings.of(config, build.sampler(config))
     shape = (len(prior.channels), *prior.grid.shape)
+    where = prior.grid.within(world.grid)
     history = History.none(prior.frames, shape)
     weights = prior.grid.weights
     variance = config.twin.network.error**2
@@ -131,7 +132,7 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
     start = perf_counter()
     for k, time in enumerate(world.times):
         progress(f"{method}, seed {seed}", k, len(world.times))
-        decode, truth = prior.normaliser.decoder(time), world.values[k]
+        decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
         network, y = _observe(config, truth, seed, k)
         background = methods.background(prior, history, time, settings)
 

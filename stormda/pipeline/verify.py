@@ -31,7 +31,7 @@ from stormda.store.publish import write_json, write_text
 from stormda.time import format_time
 from stormda.types import Array, Progress, silent
 from stormda.variables import Channel
-from stormda.verification.compare import Part, Row, against_observations, against_truth, by_cycle, matching, summarise
+from stormda.verification.compare import Part, Row, against_observations, against_truth, by_cycle, summarise
 from stormda.verification.report import Section, Snapshot, cycle_page, map_sections, number, verification_page
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,9 @@ def _truth(config: Config, cycles: list[np.datetime64], missing: list[str]) -> d
 
 def _read_truth(config: Config, source: GriddedSource, cycles: list[np.datetime64]) -> dict[np.datetime64, _Fields]:
     truth: dict[np.datetime64, _Fields] = {}
-    for state in read_gridded(source, config.channels, expand(source.files, config.path)):
+    key = "verify.truth"
+    files = expand(source.files, config.path, key=f"{key}.files", folders=source.kind == "zarr")
+    for state in read_gridded(source, config.channels, files, times=np.asarray(cycles), key=key):
         for index in np.flatnonzero(np.isin(state.times, np.asarray(cycles))):
             truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))
     return truth
@@ -223,7 +225,7 @@ def _on_grid(truth: _Fields, grid: Grid) -> dict[str, Array]:
     """The truth at the points of the analysis; raises InputError where it lacks some."""
     fields = {}
     for name, (own, field) in truth.items():
-        rows, columns = matching(grid, own)
+        rows, columns = grid.within(own)
         fields[name] = np.asarray(field[np.ix_(rows, columns)])
     return fields
 

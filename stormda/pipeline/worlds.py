@@ -14,6 +14,7 @@ import torch
 
 from stormda.config import Config, Harmonics, LorenzWorld, Period, SqgWorld
 from stormda.errors import ConfigError, InputError
+from stormda.grid import Grid
 from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SQG
 from stormda.pipeline import build
@@ -34,10 +35,12 @@ class World:
     Args:
         times: analysis times [T].
         values: the truth in physical units [T, C, H, W].
+        grid: H x W points.
     """
 
     times: Array
     values: Array
+    grid: Grid
 
 
 def world_config(config: Config) -> Config:
@@ -113,7 +116,9 @@ def world_of(config: Config, seed: int, progress: Progress = silent) -> World:
     twin = config.twin
     if isinstance(twin.world, (LorenzWorld, SqgWorld)):
         states = list(_simulate(config, 1000 + seed, twin.cycles, progress))
-        return World(np.concatenate([s.times for s in states]), np.concatenate([s.values for s in states]))
+        return World(
+            np.concatenate([s.times for s in states]), np.concatenate([s.values for s in states]), states[0].grid
+        )
     archive = build.archive(config)
     if twin.start is None:
         raise ConfigError("the first analysis time is not given", key="twin.start", hint="twin.start=2014-07-10T00Z")
@@ -128,7 +133,7 @@ def world_of(config: Config, seed: int, progress: Progress = silent) -> World:
             key="archive.train",
             hint="end it earlier",
         )
-    return World(times, archive.read(index).values)
+    return World(times, archive.read(index).values, archive.grid)
 
 
 def _overlap(times: Array, train: Period) -> bool:

@@ -21,7 +21,6 @@ __all__ = [
     "against_truth",
     "by_cycle",
     "labels_of",
-    "matching",
     "summarise",
 ]
 
@@ -31,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.metrics.base import Metric, Pair, Statistic, Sums, accumulate
 from stormda.metrics.deterministic import AbsoluteError, Error, SquaredError, bias, mae, rmse
@@ -46,7 +44,6 @@ METRICS: dict[str, Metric] = {"rmse": rmse, "bias": bias, "mae": mae, "crps": cr
 
 _TARGETS = ("withheld", "truth", "used")  # in the order of tables
 _NEAR = 100.0  # hPa: a level that an operator took for a channel's lies nearer than this
-_ROUNDING = 1e-3  # degrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,23 +104,6 @@ class Row:
     background: Side | None
     analysis: Side | None
     improvement: Score | None
-
-
-def matching(grid: Grid, other: Grid) -> tuple[Array, Array]:
-    """Rows and columns of `other` that hold the points of `grid`, whatever their order or range of longitude.
-
-    Raises:
-        InputError: a point is missing, or both are not regular and differ.
-    """
-    if grid.same(other):
-        return np.arange(grid.shape[0]), np.arange(grid.shape[1])
-    if not (grid.is_regular and other.is_regular):
-        raise InputError(f"the truth's grid ({other}) is not that of the analysis ({grid})")
-    rows = np.abs(grid.latitude[:, None] - other.latitude)
-    columns = np.abs(np.mod(grid.longitude[:, None] - other.longitude + 180.0, 360.0) - 180.0)
-    if rows.min(axis=1).max() > _ROUNDING or columns.min(axis=1).max() > _ROUNDING:
-        raise InputError(f"the truth's grid ({other}) does not hold all points of the analysis ({grid})")
-    return rows.argmin(axis=1), columns.argmin(axis=1)
 
 
 def against_truth(

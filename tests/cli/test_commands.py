@@ -21,6 +21,7 @@ class Seen:
     arguments: tuple[Any, ...] = ()
     named: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_mib: int = 0
     report: str = ""
 
 

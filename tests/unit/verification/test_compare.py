@@ -16,7 +16,6 @@ from stormda.verification.compare import (
     against_truth,
     by_cycle,
     labels_of,
-    matching,
     summarise,
 )
 
@@ -46,14 +45,14 @@ def _observations(n: int, **columns: object) -> Observations:
 
 def test_a_truth_of_another_order_and_range_is_found() -> None:
     other = Grid.regular(np.arange(20.0, 61.0, 5.0), np.arange(0.0, 360.0, 5.0))
-    rows, columns = matching(GRID, other)
+    rows, columns = GRID.within(other)
     assert np.array_equal(other.latitude[rows], GRID.latitude)
     assert np.array_equal(np.mod(other.longitude[columns] - GRID.longitude, 360.0), np.zeros(4))
 
 
 def test_a_truth_that_lacks_a_point_is_an_error() -> None:
     with pytest.raises(InputError, match="does not hold all points"):
-        matching(GRID, Grid.regular(np.array([50.0, 40.0]), GRID.longitude))
+        GRID.within(Grid.regular(np.array([50.0, 40.0]), GRID.longitude))
 
 
 def test_levels_belong_to_the_nearest_channel() -> None:
