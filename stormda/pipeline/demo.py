@@ -33,7 +33,7 @@ from stormda.types import Array, Progress, silent
 
 START = np.datetime64("2030-01-01T00", "s")
 STEP = np.timedelta64(6 * 3600, "s")
-ARCHIVE_DAYS, CYCLES, STATIONS, ERROR, SEED = 15, 3, 512, 1.0, 7
+ARCHIVE_DAYS, CYCLES, STATIONS, ERROR, SEED = 15, 3, 1024, 1.0, 7
 
 
 @dataclass(frozen=True)
