@@ -208,6 +208,7 @@ def hidden(folder: Path) -> set[str]:
 
 def child(arguments: Sequence[str], talk: Path) -> None:
     """Run one command in a process of its own, whose output goes to a file; ends the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # The job of a shell in the background is born deaf to it.
     with talk.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
