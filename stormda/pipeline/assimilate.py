@@ -123,7 +123,7 @@ def _one(
 
     decode = prior.normaliser.decoder(cycle)
     settings = methods.Settings.of(config, build.sampler(config))
-    key = f"{cycle} {past.origin}" if past.time is None else f"{cycle} {split}"
+    key = f"{cycle} {split}" if bool(past.history.mask.any()) else f"{cycle} cold start"
     if key not in backgrounds:  # A cold start has the same background for every split.
         backgrounds.clear()
         backgrounds[key] = methods.background(prior, past.history, cycle, settings)
