@@ -109,18 +109,28 @@ def guard() -> Iterator[None]:
 
 @contextmanager
 def patient() -> Iterator[Callable[[], bool]]:
-    """For work that can end by itself: the first signal makes `stop()` true, the second one ends it."""
+    """For work that can end by itself: the first signal makes `stop()` true, the second one ends it.
+
+    The handler only takes note: it may run in the middle of a write to stderr, where a second write is an error.
+    """
     heard: list[int] = []
+    told = False
 
     def note(number: int, frame: FrameType | None) -> None:
         if heard:
             raise Interrupted(number)
         heard.append(number)
-        Console.current().say("interrupted: ending in good order; once more to end at once")
+
+    def stop() -> bool:
+        nonlocal told
+        if heard and not told:
+            told = True
+            Console.current().say("interrupted: ending in good order; once more to end at once")
+        return bool(heard)
 
     before = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
-        yield lambda: bool(heard)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

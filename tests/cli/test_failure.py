@@ -170,6 +170,27 @@ def test_patient_work_ends_by_itself_at_the_first_signal() -> None:
     assert done == [0, 1, 2, 3] and stopped.value.number == signal.SIGTERM
 
 
+def test_a_signal_in_the_middle_of_a_write_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buffered stderr refuses a write inside a write: the handler must not talk."""
+    inside = []
+
+    class Err:
+        def print(self, text: str, style: str | None = None) -> None:
+            assert not inside, "reentrant call"
+            inside.append(text)
+            if len(said) == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            said.append(inside.pop())
+
+    said: list[str] = []
+    console = failure.Console()
+    monkeypatch.setattr(console, "err", Err())
+    with pytest.raises(Interrupted), failure.patient() as stop:
+        console.say("training")
+        assert stop() and stop()
+    assert len(said) == 2 and "interrupted" in said[1]
+
+
 def test_a_second_signal_ends_patient_work_at_once() -> None:
     with pytest.raises(Interrupted), failure.patient():
         os.kill(os.getpid(), signal.SIGTERM)
