@@ -204,6 +204,33 @@ def test_a_missing_cycle_does_not_break_the_next(run: Run, tmp_path: Path) -> No
     assert json.loads((_folder(tmp_path / "run", FIRST + 3) / "provenance.json").read_text())["history"] == "cold start"
 
 
+def test_each_split_has_a_background_from_its_own_history(run: Run, analyses: Path, tmp_path: Path) -> None:
+    """Two frames of history, the newer one is missing: the older one is the split's own, whichever split comes first.
+
+    The network uses an older frame alone (the Gaussian prior does not). Members share their noise between splits, so
+    that backgrounds differ by their history only. What each has to be is known from cycles in which the other split
+    has no history to share.
+    """
+
+    def backgrounds(known: tuple[int, ...], seeds: str) -> list[Any]:
+        shutil.rmtree(tmp_path / "run" / "analyses", ignore_errors=True)
+        for split in known:
+            shutil.copytree(_folder(analyses, FIRST, split), _folder(tmp_path / "run", FIRST, split, "storm"))
+        past = "history.frames=2", "history.first=none", f"quality.withhold.seeds={seeds}"
+        small = "assimilate.ensemble=2", "sampler.steps=2", "assimilate.limit=1000"
+        ended = run("assimilate", "--method", "storm", "--cycle", stamp(FIRST + 2), *past, *small)
+        assert ended.code == 0, ended.err
+        folders = [_folder(tmp_path / "run", FIRST + 2, split, "storm") for split in (0, 1)]
+        return [read_analysis(folder / "background.nc").state.values for folder in folders]
+
+    ended = run("train", "train.steps=5", "train.validate_every=5", "history.frames=2")
+    assert ended.code == 0, ended.err
+    alone = [backgrounds((0,), "[0,1]")[0], backgrounds((1,), "[0,1]")[1]]
+    assert (alone[0] != alone[1]).any()
+    for seeds in ("[0,1]", "[1,0]"):
+        np.testing.assert_array_equal(backgrounds((0, 1), seeds), alone)
+
+
 def test_without_observations_the_analysis_is_the_prior_and_says_so(run: Run, tmp_path: Path) -> None:
     ended = run("assimilate", "--cycle", stamp(FIRST + 20))
     assert ended.code == 0, ended.err
