@@ -5,30 +5,23 @@ __all__ = ["AssimilateResult", "CycleResult", "assimilate"]
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stormda import config as configuration
 from stormda.assimilation import methods
-from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
 from stormda.operators.build import build_operator
+from stormda.operators.stack import Stack
 from stormda.pipeline import build
-from stormda.pipeline.history import BASIS, Past, find_past
-from stormda.pipeline.layout import analysis_folder
+from stormda.pipeline.history import Past, find_past
+from stormda.pipeline.product import Job, Product, publish, tally
 from stormda.quality.dynamic import run_dynamic
-from stormda.quality.report import counts
 from stormda.quality.withhold import withhold
-from stormda.store.analysis import write_analysis
-from stormda.store.feedback import write_feedback
-from stormda.store.provenance import digest, fingerprint, provenance
-from stormda.store.publish import atomic_folder, write_json, write_text
 from stormda.time import Window, format_time
 from stormda.types import Array, Mapping2, Progress, silent
 
@@ -93,89 +86,96 @@ def assimilate(
     """
     method = config.assimilate.method
     prior = build.prior(config, method)
+    jobs = [Job(config, prior, cycle, split) for cycle in sorted(cycles) for split in config.quality.withhold.seeds]
     done: list[CycleResult] = []
-    jobs = [(cycle, split) for cycle in sorted(cycles) for split in config.quality.withhold.seeds]
     backgrounds: dict[str, Tensor] = {}
-    for number, (cycle, split) in enumerate(jobs):
-        progress(f"{format_time(cycle)} {method}", number, len(jobs))
-        done.append(_one(config, prior, method, cycle, split, dry_run, backgrounds))
+    for number, job in enumerate(jobs):
+        progress(f"{format_time(job.cycle)} {method}", number, len(jobs))
+        done.append(_one(job, dry_run, backgrounds))
     progress(f"{method} done", len(jobs), len(jobs))
     return AssimilateResult(method, config.assimilate.ensemble, tuple(done))
 
 
-def _one(
-    config: Config,
-    prior: Prior,
-    method: str,
-    cycle: np.datetime64,
-    split: int,
-    dry_run: bool,
-    backgrounds: dict[str, Tensor],
-) -> CycleResult:
+def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult:
     """One analysis, from the store to the published folder."""
     start = perf_counter()
-    folder = analysis_folder(config, method, cycle, split)
-    past = find_past(config, prior, method, cycle, split)
-    observations = withhold(_observations(config, cycle), config.quality.withhold, split)
-    if dry_run:
-        count = int(((observations["qc"] == QC.USED) & ~observations["withheld"]).sum())
-        return _summary(config, cycle, split, folder, past, observations, count, start)
+    config = job.config
+    past = find_past(config, job.prior, job.method, job.cycle, job.split)
+    observations = withhold(_observations(config, job.cycle), config.quality.withhold, job.split)
+    if not dry_run:
+        product = _draw(job, past, observations, backgrounds)
+        publish(job, product)
+        observations = product.observations
+    seconds = round(perf_counter() - start, 2)
+    where = format_time(job.cycle), job.split, str(job.folder)
+    return CycleResult(*where, past.origin, *tally(observations), seconds)
 
-    decode = prior.normaliser.decoder(cycle)
+
+def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[str, Tensor]) -> Product:
+    """Background, checks against it, posterior.
+
+    z is standardised, x = decode(z) physical; H acts on x, so that H(decode(z)) is what the posterior sees.
+    """
+    config, prior, cycle = job.config, job.prior, job.cycle
     settings = methods.Settings.of(config, build.sampler(config))
-    key = f"{cycle} {split}" if bool(past.history.mask.any()) else f"{cycle} cold start"
-    if key not in backgrounds:  # A cold start has the same background for every split.
-        backgrounds.clear()
-        backgrounds[key] = methods.background(prior, past.history, cycle, settings)
-    background = backgrounds[key]
-    _sane(background, "background", config, cycle)
+    decode = prior.normaliser.decoder(cycle)
+    z_background = _background(job, past, settings, backgrounds)
+    background = decode(z_background)
 
     previous = None if past.time is None or past.mean is None else (past.time, past.mean)
     operator, observations, rows = build_operator(
         observations, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=config.path
     )
-    hx_background = operator(decode(background))
-    checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx_background.numpy(), None)
-    observations = _merge(observations, checked, rows)
+    hx_background = operator(background).numpy()
+    checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx_background, None)
+
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
-    used = checked.where(keep)
-    problem = methods.Problem(
+    if keep.any():
+        problem = _problem(cycle, past, operator.subset(keep), checked.where(keep), decode)
+        z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
+    else:
+        _none(config, cycle)
+        z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
+    _sane(z_analysis, "analysis", config, cycle)
+    analysis = decode(z_analysis)
+
+    n = len(observations)
+    return Product(
+        background=background,
+        analysis=analysis,
+        carry=carry,
+        observations=_merge(observations, checked, rows),
+        hx_background=_scatter(hx_background, rows, n),
+        hx_analysis=_scatter(operator(analysis).numpy(), rows, n),
+        history=past.origin,
+        settings=settings,
+    )
+
+
+def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[str, Tensor]) -> Tensor:
+    """Members of the prior [M, C, H, W], standardised; `drawn` remembers those of the last history.
+
+    Members share their noise between splits, so that at a cold start every split has the same background.
+    """
+    key = f"{job.cycle} {job.split}" if bool(past.history.mask.any()) else f"{job.cycle} cold start"
+    if key not in drawn:
+        drawn.clear()
+        drawn[key] = methods.background(job.prior, past.history, job.cycle, settings)
+    _sane(drawn[key], "background", job.config, job.cycle)
+    return drawn[key]
+
+
+def _problem(
+    cycle: np.datetime64, past: Past, operator: Stack, used: Observations, decode: Mapping2
+) -> methods.Problem:
+    """The observations that are used, in standardised space."""
+    return methods.Problem(
         time=cycle,
         history=past.history,
-        operator=_standardised(operator.subset(keep), decode),
+        operator=lambda z: operator(decode(z)),
         y=torch.tensor(used["value"]),
-        variance=torch.as_tensor(used["error"] ** 2) + torch.as_tensor(operator.extra_variance)[torch.as_tensor(keep)],
+        variance=torch.as_tensor(used["error"] ** 2) + operator.extra_variance,
     )
-    if len(used) == 0:
-        _none(config, cycle)
-        analysis, carry = background, methods.forecast_covariance(prior, past.history, cycle)
-    else:
-        analysis, carry = methods.analysis(method, prior, problem, settings)
-    _sane(analysis, "analysis", config, cycle)
-    hx_analysis = operator(decode(analysis))
-    attributes = _attributes(config, method, cycle, split, past, len(used), prior)
-    with atomic_folder(folder) as temporary:
-        common = {"channels": prior.channels, "grid": prior.grid, "time": cycle, "attributes": attributes}
-        count = config.assimilate.ensemble
-        _members(temporary / "background.nc", decode(background), count, common)
-        _members(temporary / "analysis.nc", decode(analysis), count, common, carry)
-        n = len(observations)
-        write_feedback(
-            temporary / "feedback.nc",
-            observations,
-            _scatter(hx_background.numpy(), rows, n),
-            _scatter(hx_analysis.numpy(), rows, n),
-            attributes,
-        )
-        write_text(temporary / "config.yaml", configuration.dump(config))
-        facts = {
-            "cycle": format_time(cycle), "method": method, "split_seed": split, "seed": config.assimilate.seed,
-            "members": count, "history": past.origin, "counts": counts(observations), "sampler": settings.facts(),
-            "used": len(used), "withheld": int((checked["withheld"] & (checked["qc"] == QC.USED)).sum()),
-            "inputs": _inputs(config, method, observations),
-        }  # fmt: skip
-        write_json(temporary / "provenance.json", provenance(configuration.dump(config), **facts))
-    return _summary(config, cycle, split, folder, past, observations, len(used), start)
 
 
 def _observations(config: Config, cycle: np.datetime64) -> Observations:
@@ -203,18 +203,6 @@ def _none(config: Config, cycle: np.datetime64) -> None:
     log.warning("%s: the analysis is the prior", what)
 
 
-def _inputs(config: Config, method: str, observations: Observations) -> dict[str, object]:
-    """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
-    known: dict[str, object] = {"observations": fingerprint(observations)}
-    if method == "storm":
-        return known | {"weights": digest(build.weights_path(config))}
-    return known | {"archive": build.archive(config).provenance.get("inputs")}
-
-
-def _standardised(operator: Mapping2, decode: Mapping2) -> Mapping2:
-    return lambda z: operator(decode(z))
-
-
 def _merge(observations: Observations, checked: Observations, rows: Array) -> Observations:
     qc = observations["qc"].copy()
     qc[rows] = checked["qc"]
@@ -239,38 +227,3 @@ def _sane(ensemble: Tensor, what: str, config: Config, cycle: np.datetime64) -> 
             key="assimilate.limit",
             hint=f"look at the observations with stormda check; {hint}",
         )
-
-
-def _members(path: Path, x: Tensor, count: int, common: dict[str, object], carry: Tensor | None = None) -> None:
-    covariance = None if carry is None else carry.numpy()
-    write_analysis(path, (m.numpy() for m in x), count=count, carry=covariance, **common)  # type: ignore[arg-type]
-
-
-def _attributes(
-    config: Config, method: str, cycle: np.datetime64, split: int, past: Past, used: int, prior: Prior
-) -> dict[str, str]:
-    return {
-        "title": f"stormda analysis, {config.name}",
-        "method": method,
-        "history_of_state": past.origin,
-        "split_seed": str(split),
-        "observations_used": str(used),
-        "geometry": "plane" if prior.grid.plane else "sphere",
-        **({BASIS: prior.signature} if isinstance(prior, GaussianPrior) else {}),
-    }
-
-
-def _summary(
-    config: Config,
-    cycle: np.datetime64,
-    split: int,
-    folder: Path,
-    past: Past,
-    observations: Observations,
-    used: int,
-    start: float,
-) -> CycleResult:
-    withheld = int(((observations["qc"] == QC.USED) & observations["withheld"]).sum())
-    rejected = int((observations["qc"] != QC.USED).sum())
-    seconds = round(perf_counter() - start, 2)
-    return CycleResult(format_time(cycle), split, str(folder), past.origin, used, withheld, rejected, seconds)

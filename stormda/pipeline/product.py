@@ -1,0 +1,159 @@
+"""The folder of one analysis, and everything that is published in it.
+
+    background.nc, analysis.nc   the ensembles, physical units
+    feedback.nc                  every observation of the window, its QC code, and H(x) of both ensembles
+    config.yaml                  the configuration, every default and override written out
+    provenance.json              how to make it again: versions, seeds, counts, hashes of the inputs
+
+The folder appears at once and complete, or not at all.
+"""
+
+__all__ = ["Job", "Product", "publish", "tally"]
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from stormda import config as configuration
+from stormda.assimilation.methods import Settings
+from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.config import Config
+from stormda.observations import QC, Observations
+from stormda.pipeline import build
+from stormda.pipeline.history import BASIS
+from stormda.pipeline.layout import analysis_folder
+from stormda.quality.report import counts
+from stormda.store.analysis import write_analysis
+from stormda.store.feedback import write_feedback
+from stormda.store.provenance import digest, fingerprint, provenance
+from stormda.store.publish import atomic_folder, write_json, write_text
+from stormda.time import format_time
+from stormda.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One analysis that is to be drawn.
+
+    Args:
+        config: the run.
+        prior: of the method.
+        cycle: the analysis time.
+        split: the seed that withholds stations.
+    """
+
+    config: Config
+    prior: Prior
+    cycle: np.datetime64
+    split: int
+
+    @property
+    def method(self) -> str:
+        """The method that draws it."""
+        return self.config.assimilate.method
+
+    @property
+    def folder(self) -> Path:
+        """Where it is published."""
+        return analysis_folder(self.config, self.method, self.cycle, self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """One analysis that was drawn.
+
+    Args:
+        background, analysis: members [M, C, H, W] in physical units.
+        carry: [R, R], error covariance of the analysis in EOF coordinates; None where it is not known.
+        observations: all N of the window, with their final QC codes.
+        hx_background, hx_analysis: H(x) of each member [M, N], NaN where an observation has no operator.
+        history: where the past came from: `analysis`, `archive` or `cold start`.
+        settings: how the members were drawn.
+    """
+
+    background: Tensor
+    analysis: Tensor
+    carry: Tensor | None
+    observations: Observations
+    hx_background: Array
+    hx_analysis: Array
+    history: str
+    settings: Settings
+
+
+def publish(job: Job, product: Product) -> None:
+    """Write the folder of an analysis in place of the one that was there.
+
+    Raises:
+        AnalysisRejected: a member is not finite.
+        OutputError: the folder cannot be written.
+    """
+    used, withheld, _ = tally(product.observations)
+    attributes = _attributes(job, product, used)
+    text = configuration.dump(job.config)
+    with atomic_folder(job.folder) as folder:
+        _ensemble(folder / "background.nc", job, product.background, attributes)
+        _ensemble(folder / "analysis.nc", job, product.analysis, attributes, product.carry)
+        hx = product.hx_background, product.hx_analysis
+        write_feedback(folder / "feedback.nc", product.observations, *hx, attributes)
+        write_text(folder / "config.yaml", text)
+        facts = _facts(job, product) | {"used": used, "withheld": withheld}
+        write_json(folder / "provenance.json", provenance(text, **facts))
+
+
+def tally(observations: Observations) -> tuple[int, int, int]:
+    """How many observations passed every check and were used, passed them and are withheld, or failed one."""
+    passed, withheld = observations["qc"] == QC.USED, observations["withheld"]
+    return int((passed & ~withheld).sum()), int((passed & withheld).sum()), int((~passed).sum())
+
+
+def _attributes(job: Job, product: Product, used: int) -> dict[str, str]:
+    """Global attributes of the NetCDF files."""
+    return {
+        "title": f"stormda analysis, {job.config.name}",
+        "method": job.method,
+        "history_of_state": product.history,
+        "split_seed": str(job.split),
+        "observations_used": str(used),
+        "geometry": "plane" if job.prior.grid.plane else "sphere",
+        **({BASIS: job.prior.signature} if isinstance(job.prior, GaussianPrior) else {}),
+    }
+
+
+def _ensemble(path: Path, job: Job, x_MCHW: Tensor, attributes: dict[str, str], carry: Tensor | None = None) -> None:
+    write_analysis(
+        path,
+        (x.numpy() for x in x_MCHW),
+        count=len(x_MCHW),
+        channels=job.prior.channels,
+        grid=job.prior.grid,
+        time=job.cycle,
+        attributes=attributes,
+        carry=None if carry is None else carry.numpy(),
+    )
+
+
+def _facts(job: Job, product: Product) -> dict[str, Any]:
+    """What the provenance says of this analysis."""
+    return {
+        "cycle": format_time(job.cycle),
+        "method": job.method,
+        "split_seed": job.split,
+        "seed": job.config.assimilate.seed,
+        "members": len(product.analysis),
+        "history": product.history,
+        "counts": counts(product.observations),
+        "sampler": product.settings.facts(),
+        "inputs": _inputs(job, product.observations),
+    }
+
+
+def _inputs(job: Job, observations: Observations) -> dict[str, Any]:
+    """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
+    known: dict[str, Any] = {"observations": fingerprint(observations)}
+    if job.method == "storm":
+        return known | {"weights": digest(build.weights_path(job.config))}
+    return known | {"archive": build.archive(job.config).provenance.get("inputs")}
