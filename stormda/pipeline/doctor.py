@@ -30,7 +30,6 @@ _IMPORTS = {  # package: the module to import
     "scipy": "scipy.linalg",
     "xarray": "xarray",
     "netCDF4": "netCDF4",
-    "h5netcdf": "h5netcdf",
     "zarr": "zarr",
     "pandas": "pandas",
     "pyarrow": "pyarrow.dataset",
