@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from stormda.nn.attention import Attention, attend, rotary, rotate
+from stormda.nn.attention import Attention, attend, merge, rotary, rotate
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -67,3 +67,23 @@ def test_one_context_serves_the_whole_batch() -> None:
     x, context = draw(3, 5, 16), draw(1, 5, 16, seed=4)
     together = layer(x, context, angles, angles)
     torch.testing.assert_close(together, layer(x, context.expand(3, -1, -1), angles, angles), atol=1e-12, rtol=0)
+
+
+def test_gradients_through_merged_parts_are_those_of_the_whole() -> None:
+    inputs = [draw(1, 2, n, 8, seed=s).requires_grad_() for s, n in enumerate((5, 9, 9))]
+    q, k, v = inputs
+    cotangents = [draw(1, 2, 5, 8, seed=8), draw(1, 2, 5, seed=9)]
+    scores = q @ k.transpose(-1, -2) / math.sqrt(8)
+    whole = torch.autograd.grad([scores.softmax(-1) @ v, scores.logsumexp(-1)], inputs, cotangents)
+    parts = [attend(q, k[:, :, a:b], v[:, :, a:b]) for a, b in ((0, 2), (2, 9))]
+    merged = merge(torch.stack([out for out, _ in parts]), torch.stack([lse for _, lse in parts]))
+    for got, want in zip(torch.autograd.grad(merged, inputs, cotangents), whole, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-12, rtol=0)  # as above
+
+
+def test_the_log_sum_exp_alone_has_a_gradient() -> None:
+    q, k, v = (draw(1, 1, 3, 4, seed=s).requires_grad_() for s in range(3))
+    gradients = torch.autograd.grad(attend(q, k, v)[1].sum(), (q, k))
+    wanted = torch.autograd.grad((q @ k.transpose(-1, -2) / 2).logsumexp(-1).sum(), (q, k))
+    for got, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-13, rtol=0)
