@@ -2,24 +2,13 @@
 
 __all__ = ["check"]
 
-from pathlib import Path
-
-from . import options
+from . import failure, options
+from .command import Setup, Times, command
 from .console import Console
 
 
-def check(
-    overrides: options.Overrides = None,
-    config: options.ConfigFile = Path("config.yaml"),
-    cycle: options.Cycle = None,
-    first: options.From = None,
-    last: options.To = None,
-    method: options.Method = None,
-    as_json: options.AsJson = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-    log_format: options.LogFormat = "text",
-) -> None:
+@command
+def check(*, setup: Setup, times: Times, method: options.Method = None, console: Console) -> None:
     """Look before the work: input files, archive, weights, observations of a window, room on the disk.
 
     Without a cycle it asks what can be ingested; with one, whether that analysis can be drawn now. It ends with exit
@@ -27,11 +16,10 @@ def check(
 
     Example: stormda check -c config.yaml --cycle 2019-02-17T12Z
     """
-    console = Console(as_json, verbose, quiet, log_format)
-    settings = options.load_config(config, overrides, options.given("assimilate.method", method))
-    cycles = options.cycles_of(cycle, first, last, settings.assimilate.step)
+    config = setup.load({"assimilate.method": method})
+    cycles = times.every(config.assimilate.step)
     from stormda.pipeline.check import check as stage
 
-    result = stage(settings, cycles)
+    result = stage(config, cycles)
     console.result(result)
-    options.stop_if_wrong(result)
+    failure.stop_if_wrong(result)

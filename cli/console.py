@@ -23,6 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from . import options
+
 if TYPE_CHECKING:
     from stormda.types import Progress
 
@@ -95,7 +97,11 @@ class Console:
     _current: ClassVar["Console | None"] = None
 
     def __init__(
-        self, as_json: bool = False, verbose: bool = False, quiet: bool = False, log_format: str = "text"
+        self,
+        as_json: options.AsJson = False,
+        verbose: options.Verbose = False,
+        quiet: options.Quiet = False,
+        log_format: options.LogFormat = "text",
     ) -> None:
         self.as_json, self.verbose, self.quiet, self.log_format = as_json, verbose, quiet, log_format
         self.run: Path | None = (
@@ -206,13 +212,13 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.what, self.last = "", -math.inf
+        self.kind, self.last = "", -math.inf
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now = monotonic()
-        if what == self.what and done < total and now - self.last < LINE_EVERY:
+        now, kind = monotonic(), what.partition(",")[0]  # "training, loss 0.51": a new loss is no new work
+        if kind == self.kind and done < total and now - self.last < LINE_EVERY:
             return
-        self.what, self.last = what, now
+        self.kind, self.last = kind, now
         self.console.say(f"{what} {done}/{total}", done=done, total=total)
 
 

@@ -7,22 +7,20 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from .command import command
 from .console import Console
 
 
+@command
 def demo(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to put everything.")] = Path("demo"),
-    as_json: options.AsJson = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-    log_format: options.LogFormat = "text",
+    console: Console,
 ) -> None:
     """Go the whole way on the embedded world: nature run, files, ingest, assimilate, verify, report.
 
     Example: stormda demo demo
     """
-    console = Console(as_json, verbose, quiet, log_format)
     console.run = folder
     from stormda.pipeline.demo import demo as stage
 

@@ -4,7 +4,7 @@ A user's mistake never shows a traceback. A fault of ours leaves one in a file (
 temporary files while there is no run) and names it; `-v` shows it as well.
 """
 
-__all__ = ["EXIT_CODES", "Interrupted", "exit_code", "guard", "patient", "translate"]
+__all__ = ["EXIT_CODES", "Interrupted", "exit_code", "guard", "patient", "stop_if_wrong", "translate"]
 
 import errno
 import os
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from typer.exceptions import TyperException
 
@@ -32,6 +33,9 @@ from stormda.errors import (
 )
 
 from .console import Console
+
+if TYPE_CHECKING:
+    from stormda.pipeline.findings import Findings
 
 EXIT_CODES: dict[type[StormdaError], int] = {
     StormdaError: 1,
@@ -81,6 +85,16 @@ def translate(error: BaseException) -> StormdaError | None:
     if isinstance(error, MemoryError):
         return StormdaError("there is not enough memory", hint="assimilate.batch=4 draws fewer members at once")
     return None
+
+
+def stop_if_wrong(findings: "Findings") -> None:
+    """Raise InputError if something is broken, InputMissing if something required is missing."""
+    from stormda.pipeline.findings import Status
+
+    for status, error in ((Status.BROKEN, InputError), (Status.MISSING, InputMissing)):
+        if wrong := findings.of(status):
+            hint = next((f.hint for f in wrong if f.hint), None)
+            raise error(f"{status.value}: {'; '.join(f'{f.what}: {f.detail}' for f in wrong)}", hint=hint)
 
 
 @contextmanager

@@ -7,25 +7,23 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from .command import command
 from .console import Console
 
 
+@command
 def init(
+    *,
     name: Annotated[Path, typer.Argument(metavar="NAME", help="The folder to make; its name is the name of the run.")],
     template: Annotated[
         str, typer.Option("--template", metavar="NAME", help="sqg-demo, europe or minimal.")
     ] = "minimal",
-    as_json: options.AsJson = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-    log_format: options.LogFormat = "text",
+    console: Console,
 ) -> None:
     """Make a folder with a commented configuration; sqg-demo comes with the files of the embedded world.
 
     Example: stormda init world --template sqg-demo
     """
-    console = Console(as_json, verbose, quiet, log_format)
     from stormda.pipeline.init import init as stage
 
     with console.progress() as progress:

@@ -1,4 +1,4 @@
-"""The options that commands share, each explained once, and how they become a configuration."""
+"""The options that commands share, each explained once."""
 
 __all__ = [
     "AsJson",
@@ -14,23 +14,12 @@ __all__ = [
     "Quiet",
     "To",
     "Verbose",
-    "cycles_of",
-    "given",
-    "load_config",
-    "stop_if_wrong",
 ]
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from stormda.config import Config
-    from stormda.pipeline.findings import Findings
 
 TALK = "Talk"
 
@@ -78,49 +67,3 @@ Quiet: TypeAlias = Annotated[
 LogFormat: TypeAlias = Annotated[
     Literal["text", "json"], typer.Option("--log-format", help="How to write to stderr.", rich_help_panel=TALK)
 ]
-
-
-def stop_if_wrong(findings: "Findings") -> None:
-    """Raise InputError if something is broken, InputMissing if something required is missing."""
-    from stormda.errors import InputError, InputMissing
-    from stormda.pipeline.findings import Status
-
-    for status, error in ((Status.BROKEN, InputError), (Status.MISSING, InputMissing)):
-        if wrong := findings.of(status):
-            hint = next((f.hint for f in wrong if f.hint), None)
-            raise error(f"{status.value}: {'; '.join(f'{f.what}: {f.detail}' for f in wrong)}", hint=hint)
-
-
-def given(key: str, value: object) -> list[str]:
-    """The override of an option, or none if the option was not given."""
-    return [] if value is None else [f"{key}={value}"]
-
-
-def load_config(
-    path: Path | None, overrides: Sequence[str] | None, *options: Sequence[str], base: dict[str, Any] | None = None
-) -> "Config":
-    """The configuration with positional overrides, then those that options stand for."""
-    from stormda.config import load
-
-    from .console import Console
-
-    config = load(path, [*(overrides or ()), *(text for texts in options for text in texts)], base)
-    Console.current().run = config.run
-    return config
-
-
-def cycles_of(
-    cycles: Sequence[str] | None, first: str | None, last: str | None, step: "np.timedelta64"
-) -> "list[np.datetime64]":
-    """Analysis times: those named, or all from `first` to `last`, both included; raises ConfigError."""
-    from stormda.errors import ConfigError
-    from stormda.time import parse_time
-
-    if bool(first) != bool(last) or (cycles and first):
-        raise ConfigError("give --cycle, or both --from and --to", hint="--from 2019-02-17T00Z --to 2019-02-18T12Z")
-    if first and last:
-        start, end = parse_time(first), parse_time(last)
-        if end < start:
-            raise ConfigError(f"--to {last} is before --from {first}")
-        return [start + k * step for k in range(int((end - start) // step) + 1)]
-    return [parse_time(cycle) for cycle in cycles or ()]

@@ -2,18 +2,19 @@
 
 __all__ = ["twin"]
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import options
+from .command import Setup, command
 from .console import Console
 
 
+@command
 def twin(
-    overrides: options.Overrides = None,
-    config: options.ConfigFile = Path("config.yaml"),
+    *,
+    setup: Setup,
     world: Annotated[
         str | None,
         typer.Option(
@@ -34,10 +35,7 @@ def twin(
         int | None, typer.Option("--cycles", metavar="N", help="Analyses: twin.cycles.", show_default=False)
     ] = None,
     dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-    log_format: options.LogFormat = "text",
+    console: Console,
 ) -> None:
     """Cycle several methods on one simulated truth and the same observations, and score them.
 
@@ -45,18 +43,17 @@ def twin(
 
     Example: stormda twin -c config.yaml twin.network.count=130
     """
-    console = Console(as_json, verbose, quiet, log_format)
-    chosen = [
-        options.given("twin.world", None if world is None else f"{{kind: {world}}}"),
-        options.given("twin.methods", None if not method else f"[{', '.join(method)}]"),
-        options.given("twin.cycles", cycles),
-        options.given("assimilate.ensemble", ensemble),
-    ]
-    alone = world in ("lorenz96", "sqg") and not config.exists()
+    chosen = {
+        "twin.world": None if world is None else f"{{kind: {world}}}",
+        "twin.methods": None if not method else f"[{', '.join(method)}]",
+        "twin.cycles": cycles,
+        "assimilate.ensemble": ensemble,
+    }
+    alone = world in ("lorenz96", "sqg") and not setup.file.exists()
     base = {"name": f"twin-{world}", "run_dir": f"runs/twin-{world}", "channels": ["x0"]} if alone else None
-    settings = options.load_config(None if alone else config, overrides, *chosen, base=base)
+    config = setup.load(chosen, base)
     from stormda.pipeline.twin import twin as stage
 
     with console.progress() as progress:
-        result = stage(settings, dry_run=dry_run, progress=progress)
+        result = stage(config, dry_run=dry_run, progress=progress)
     console.result(result)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stormda.cli import options
+from stormda.cli.command import Times
 from stormda.errors import ConfigError
 from stormda.pipeline.findings import Finding, Findings, Status
 
@@ -158,11 +158,10 @@ def test_check_prints_and_then_says_what_is_wrong(
     assert ended.err == (wrong if code else "")
 
 
-def test_cycles_of_a_period_are_both_ends_and_the_steps_between() -> None:
+def test_times_of_a_period_are_both_ends_and_the_steps_between() -> None:
     day = np.timedelta64(24, "h")
-    assert options.cycles_of(None, "2019-02-26", "2019-02-28T23Z", day) == times(
-        "2019-02-26", "2019-02-27", "2019-02-28"
-    )
-    assert options.cycles_of(None, None, None, day) == []
+    period = Times(first="2019-02-26", last="2019-02-28T23Z")
+    assert period.every(day) == times("2019-02-26", "2019-02-27", "2019-02-28")
+    assert Times().every(day) == []
     with pytest.raises(ConfigError):
-        options.cycles_of(["2019-02-26"], "2019-02-26", "2019-02-27", day)
+        Times(["2019-02-26"], "2019-02-26", "2019-02-27").every(day)
