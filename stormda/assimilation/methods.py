@@ -111,6 +111,7 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         return _closed_form(method, prior, problem, settings)
     denoise = prior.denoiser(problem.history, problem.time)
     guidance = settings.guidance
+    gaussian = prior.linear(problem.history, problem.time)
 
     def posterior() -> Denoise:
         return mmps(
@@ -118,6 +119,7 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
             problem.operator,
             problem.y,
             problem.variance,
+            gaussian=gaussian,
             tolerance=guidance.tolerance,
             max_iterations=guidance.max_iterations,
         )
@@ -131,7 +133,7 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
 
 def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> Tensor | None:
     """What the next cycle must know of the error where nothing was assimilated; None: the spread says it all."""
-    return prior.conditional(history, time).covariance if isinstance(prior, GaussianPrior) else None
+    return prior.linear(history, time).covariance if isinstance(prior, GaussianPrior) else None
 
 
 def smallest_error(problem: Problem, prior: Prior) -> float:
@@ -172,6 +174,6 @@ def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings
     numbers, where = range(settings.members), stream("analysis", format_time(problem.time))
     fields = noise(settings.seed, where, numbers, shape, torch.float64)
     errors = normal(settings.seed, where + 1, torch.arange(settings.members), torch.arange(len(problem.y)))
-    gaussian = prior.conditional(history, problem.time)
+    gaussian = prior.linear(history, problem.time)
     ensemble, covariance = closed_form(gaussian, problem.operator, problem.y, problem.variance, fields, errors)
     return ensemble.float(), None if method == "oi" else covariance

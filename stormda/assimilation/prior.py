@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.guess import inverse_model
 from stormda.diffusion.history import History
 from stormda.errors import InputError
 from stormda.grid import Grid
@@ -52,6 +53,9 @@ class Prior(Protocol):
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at the analysis time."""
+
+    def linear(self, history: History, time: np.datetime64) -> Gaussian:
+        """The linear-Gaussian model nearest to it: a preconditioner, and the whole prior where that is Gaussian."""
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
@@ -109,7 +113,7 @@ class GaussianPrior:
         before, after = _pairs(times, archive.step)
         if len(before) < 10:
             raise InputError(f"only {len(before)} pairs of times {hours(archive.step):g} h apart", key="archive.step")
-        g, q = _linear_inverse_model(a[before], a[after], config.ridge)
+        g, q = inverse_model(a[before], a[after], config.ridge)
         return cls(
             archive.channels, archive.grid, archive.normaliser, archive.step,
             modes, a, times, residual, g, q, config.season, frames,
@@ -129,7 +133,7 @@ class GaussianPrior:
             a = a[torch.as_tensor(_near_in_year(self.times, time, self.season))]
         return a.T @ a / len(a)
 
-    def conditional(self, history: History, time: np.datetime64) -> Gaussian:
+    def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """The Gaussian of the state at `time` given the history."""
         shape = (len(self.channels), *self.grid.shape)
         if not history.known:
@@ -142,13 +146,13 @@ class GaussianPrior:
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """The Wiener filter of that Gaussian."""
-        return self.conditional(history, time).denoise
+        return self.linear(history, time).denoise
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
         """The posterior covariance in EOF coordinates, H linearised at the forecast."""
-        return self.conditional(history, time).posterior(operator, y, variance)[1]
+        return self.linear(history, time).posterior(operator, y, variance)[1]
 
     def _error_covariance(self, history: History) -> Tensor:
         """From an error level e alone: the climatological correlations, E diag(e/s) S diag(e/s) E^T."""
@@ -181,23 +185,6 @@ def _pairs(times: Array, step: np.timedelta64) -> tuple[Array, Array]:
     position = np.searchsorted(times, times + step)
     found = (position < len(times)) & (times[np.minimum(position, len(times) - 1)] == times + step)
     return np.flatnonzero(found), position[found]
-
-
-def _linear_inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """G by ridge regression and Q, the covariance of its error on times that it has not seen.
-
-    A regression on R predictors that fits T samples errs by (T + R)/(T - R) more in variance on new ones than on its
-    own (the final prediction error of Akaike 1969, https://doi.org/10.1007/BF02532251); R is counted as the trace of
-    the ridge's hat matrix.
-    """
-    t = len(before_TR)
-    c0 = before_TR.T @ before_TR / t
-    regular = c0 + ridge * torch.diag(c0).mean() * torch.eye(len(c0), dtype=c0.dtype)
-    g = torch.linalg.solve(regular, before_TR.T @ after_TR / t).T
-    rest = after_TR - before_TR @ g.T
-    used = float(torch.trace(torch.linalg.solve(regular, c0)))
-    factor = (t + used) / max(t - used, 1.0)
-    return g, factor * rest.T @ rest / t
 
 
 def _near_in_year(times: Array, time: np.datetime64, season: np.timedelta64) -> Array:

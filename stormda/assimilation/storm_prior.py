@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.denoise import EDM
+from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.guess import Guess, LinearGuess
 from stormda.diffusion.history import History
 from stormda.errors import CheckpointError
 from stormda.grid import Grid
@@ -77,7 +79,8 @@ class StormPrior:
             periodic=weights.grid.periodic,
             **weights.architecture,
         )
-        model = EDM(network, t["variance"], t["correlation"])
+        guess = LinearGuess(**{name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
+        model = EDM(network, guess)
         model.load_state_dict(dict(t))
         model.requires_grad_(False).eval()
         frames = int(weights.architecture["frames"])
@@ -85,20 +88,29 @@ class StormPrior:
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B."""
-        past = history.to(torch.float32)
-        mean, error = (f if f.ndim == 5 else f[None] for f in (past.mean, past.error))
-        mask = past.mask.expand(len(mean), -1)
+        past = _batched(history)
         season = torch.as_tensor(forcing(np.asarray([time])))
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
-            level = sigma.to(torch.float32).reshape(1).expand(len(x_BCHW))
-            d: Tensor = self.model(x_BCHW.to(torch.float32), level, mean, error, mask, season.expand(len(x_BCHW), -1))
+            d: Tensor = self.model(x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1), *past, season)[0]
             return d.to(x_BCHW.dtype)
 
         return denoise
+
+    def linear(self, history: History, time: np.datetime64) -> Gaussian:
+        """What the network improves on."""
+        guess: Guess = self.model.guess(*_batched(history))
+        return guess.gaussian()
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
         """Nothing: the next cycle knows the error by the ensemble's spread."""
         return None
+
+
+def _batched(history: History) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, error [B, K, C, H, W] and mask [B, K] in float32; B = 1 where all members share one history."""
+    past = history.to(torch.float32)
+    mean, error = (f if f.ndim == 5 else f[None] for f in (past.mean, past.error))
+    return mean, error.expand_as(mean), past.mask.expand(len(mean), -1)

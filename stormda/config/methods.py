@@ -40,7 +40,9 @@ class GaussianConfig(Section):
 
     modes: int = Field(200, ge=1)
     season: Duration | None = Field(None, description="learn from days within this distance in the year; empty: all")
-    ridge: float = Field(1e-2, ge=0, description="ridge of the linear inverse model, share of the mean mode variance")
+    ridge: float | None = Field(
+        None, ge=0, description="of the linear inverse model, share of the mean mode variance; empty: cross-validated"
+    )
 
 
 class StormConfig(Section):
@@ -51,6 +53,7 @@ class StormConfig(Section):
     width: int = Field(96, ge=16)
     blocks: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
+    modes: int = Field(100, ge=0, description="EOFs of the linear-Gaussian guess that it improves on; 0: persistence")
     latents: int = Field(32, ge=0, description="latent tokens of the global attention; 0: softmax over everything")
 
     @model_validator(mode="after")

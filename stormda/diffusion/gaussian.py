@@ -45,7 +45,7 @@ class Gaussian:
             raise InputError("the modes of a Gaussian do not fit its mean or covariance")
 
     @cached_property
-    def _principal(self) -> tuple[Tensor, Tensor]:
+    def principal(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues lambda [R] and patterns [R, n] of S within the modes."""
         values, u = torch.linalg.eigh(self.covariance.double())
         return values.clamp_min(0.0), u.T @ self.modes.double()
@@ -56,7 +56,7 @@ class Gaussian:
 
     def _parts(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         if dtype not in self._cast:
-            values, patterns = self._principal
+            values, patterns = self.principal
             self._cast[dtype] = (values.to(dtype), patterns.to(dtype), self.mean.flatten(-3).to(dtype))
         return self._cast[dtype]
 

@@ -22,6 +22,7 @@ def gmres(
     b_BN: Tensor,
     x0_BN: Tensor | None = None,
     *,
+    precondition: Callable[[Tensor], Tensor] | None = None,
     tolerance: float = 1e-2,
     max_iterations: int = 20,
     dot: Callable[[Tensor, Tensor], Tensor] = _dot,
@@ -35,6 +36,7 @@ def gmres(
         matvec: x_BN -> (M x)_BN.
         b_BN: right-hand sides.
         x0_BN: where to start; None: at zero.
+        precondition: r_BN -> about M^-1 r, linear. It acts from the right, so residuals are those of M x = b.
         tolerance: stop when every residual is below this share of its right-hand side.
         max_iterations: products at most, one more where `x0_BN` is given.
         dot: [..., N] and [..., N] -> [...], sums over all processes.
@@ -54,7 +56,7 @@ def gmres(
     problem = _LeastSquares(beta, max_iterations)
     active, k = ~(beta <= goal), 0
     while k < max_iterations and bool(active.any()):
-        w = matvec(v[:, k])
+        w = matvec(precondition(v[:, k]) if precondition else v[:, k])
         norm = dot(w, w).sqrt()
         if not bool(torch.isfinite(norm).all()):
             raise FloatingPointError("a matrix product is not finite")
@@ -70,9 +72,10 @@ def gmres(
         active = active & ~(residual <= goal)
         k += 1
     y = problem.solve().to(b_BN.dtype)
+    step = torch.zeros_like(x)
     for j in range(k):  # One by one: the zeros of a system that stopped earlier then change no bit of it.
-        x = x + y[:, j, None] * v[:, j]
-    return x, k
+        step = step + y[:, j, None] * v[:, j]
+    return x + (precondition(step) if precondition else step), k
 
 
 class _LeastSquares:

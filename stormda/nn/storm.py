@@ -1,6 +1,6 @@
 """STORM: a transformer that denoises the state, given frames of its past.
 
-    tokens   = pool over variables of patches(x_t, guess, spread, gain)  + places
+    tokens   = pool over variables of patches(x_t, what a linear-Gaussian guess makes of it)  + places
     history  = pool over frames and variables of patches(mean, log error)  + places
     n        = noise level and season
     blocks   -> a patch of the output a variable, zero at the start of training
@@ -23,7 +23,7 @@ from stormda.nn.block import Block
 from stormda.nn.embedding import Patches, Pool, VariableEmbedding, fourier
 
 _FOURIER = 8  # frequencies of the noise embedding
-_STATE_PLANES = 4  # noisy field, guess, spread, gain
+_STATE_PLANES = 5  # noisy field, guess, spread, what noise leaves of it, linear-Gaussian answer
 _HISTORY_PLANES = 2  # mean, log error
 
 
@@ -93,7 +93,7 @@ class Storm(nn.Module):
         """F_BCHW.
 
         Args:
-            state_BPCHW: four planes of unit size: the noisy field, the guess from the past, its spread, the gain.
+            state_BPCHW: five planes of unit size: see `stormda.diffusion.denoise`.
             noise_B: ln(sigma)/4.
             history_mean_BKCHW: mean of K frames, oldest first.
             history_error_BKCHW: standard deviation of their error.

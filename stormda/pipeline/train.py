@@ -129,6 +129,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         network,
         settings,
         frames=config.history.frames,
+        modes=s.modes,
         batch=t.batch,
         dropout=t.history_dropout,
         error=t.history_error,

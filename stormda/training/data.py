@@ -26,7 +26,6 @@ from stormda.errors import InputError
 from stormda.nn.embedding import forcing
 from stormda.types import Array
 
-_LEAST_PAIRS = 10
 _EOF_TIMES = 4000  # times that EOFs are computed from
 _EOFS = 512
 
@@ -71,13 +70,11 @@ class Statistics:
 
     Args:
         variance: of every point [C, H, W].
-        correlation: lag autocorrelation of every point, oldest frame first [K, C, H, W].
         modes: EOFs, orthonormal rows [R, C H W], and the variance of their coordinates `energy` [R], leading first.
         rest: variance of each direction beyond the EOFs.
     """
 
     variance: Tensor
-    correlation: Tensor
     modes: Tensor
     energy: Tensor
     rest: float
@@ -88,29 +85,14 @@ class Statistics:
         return float(self.energy[0].sqrt())
 
 
-def statistics(series: Series, frames: int, roll: bool) -> Statistics:
-    """Estimate from the targets of a series; with `roll`, columns are statistically alike and share one estimate.
-
-    Raises:
-        InputError: too few pairs of times one step apart.
-    """
+def statistics(series: Series, roll: bool) -> Statistics:
+    """Estimate from the targets of a series; with `roll`, columns are statistically alike and share one estimate."""
     x = series.fields[torch.as_tensor(series.targets)]
     variance = x.square().mean(dim=0)
-    past = torch.as_tensor(series.past(frames))
-    correlations = []
-    for k in range(frames):
-        there = past[:, k] >= 0
-        if int(there.sum()) < _LEAST_PAIRS:
-            raise InputError(f"only {int(there.sum())} pairs of times {frames - k} steps apart", key="archive.step")
-        before, after = series.fields[past[there, k]], x[there]
-        product, squares = (before * after).mean(dim=0), before.square().mean(dim=0)
-        if roll:
-            product, squares = (f.mean(dim=-1, keepdim=True).expand_as(f) for f in (product, squares))
-        correlations.append(product / squares.clamp_min(1e-6))
     if roll:
         variance = variance.mean(dim=-1, keepdim=True).expand_as(variance)
     modes, energy, rest = _eofs(x.flatten(1), roll, x.shape[1:])
-    return Statistics(variance.contiguous(), torch.stack(correlations), modes, energy, rest)
+    return Statistics(variance.contiguous(), modes, energy, rest)
 
 
 def _eofs(x_TN: Tensor, roll: bool, shape: torch.Size) -> tuple[Tensor, Tensor, float]:

@@ -22,6 +22,7 @@ from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
 from stormda.training.data import Sampler, Series, Statistics, statistics
+from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
 from stormda.types import Progress, silent
@@ -43,6 +44,7 @@ class Job:
         network: patch, width, blocks, heads and latents of `Storm`.
         settings: of the loop.
         frames: K history frames.
+        modes: EOFs of the linear-Gaussian guess that the network improves on; 0: independent points.
         batch: samples a step.
         dropout: share of samples without history.
         error: range of the history's error, share of the climatological standard deviation.
@@ -56,6 +58,7 @@ class Job:
     network: Mapping[str, int]
     settings: Settings
     frames: int = 1
+    modes: int = 0
     batch: int = 32
     dropout: float = 0.1
     error: tuple[float, float] = (0.01, 1.0)
@@ -73,7 +76,12 @@ class Job:
         """What a checkpoint must agree with, a line a fact."""
         data = hashlib.sha256(self.train.fields.cpu().numpy().tobytes() + self.train.targets.tobytes()).hexdigest()[:12]
         facts: dict[str, Any] = {"channels": ",".join(c.name for c in self.normaliser.channels), "grid": self.grid}
-        facts |= dict(self.network) | {"frames": self.frames, "batch": self.batch, "dropout": self.dropout}
+        facts |= dict(self.network) | {
+            "frames": self.frames,
+            "modes": self.modes,
+            "batch": self.batch,
+            "dropout": self.dropout,
+        }
         facts |= {"error": self.error, "seed": self.seed, "data": data}
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
         return "\n".join(f"{key}: {value}" for key, value in facts.items())
@@ -106,8 +114,8 @@ def train_storm(
         ConfigError: a network that cannot be built.
     """
     train, validation = job.train.to(device), job.validation.to(device)
-    climate = statistics(train, job.frames, job.roll)
-    model = build(job, climate).to(device)
+    climate = statistics(train, job.roll)
+    model = build(job, train, climate).to(device)
     weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
     density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
     sampler = Sampler(train, climate, job.frames, job.dropout, job.error, job.roll)
@@ -135,8 +143,8 @@ def train_storm(
     return Trained(weights, outcome, sum(p.numel() for p in model.parameters()))
 
 
-def build(job: Job, climate: Statistics) -> EDM:
-    """The untrained denoiser; its initial weights are a function of the seed."""
+def build(job: Job, train: Series, climate: Statistics) -> EDM:
+    """The untrained denoiser, which is the linear-Gaussian guess; initial weights are a function of the seed."""
     static = torch.as_tensor(static_fields(*job.grid.fields, job.grid.weights))
     static = torch.cat([static, climate.variance.sqrt().cpu()])
     state = torch.random.get_rng_state()
@@ -148,7 +156,7 @@ def build(job: Job, climate: Statistics) -> EDM:
         raise ConfigError(str(error), key="storm.width") from error
     finally:
         torch.random.set_rng_state(state)
-    return EDM(network, climate.variance.cpu(), climate.correlation.cpu())
+    return EDM(network, linear_guess(train, climate, job.frames, job.modes, roll=job.roll).cpu())
 
 
 class Validation:
@@ -181,7 +189,7 @@ class Validation:
             scores[f"loss at {level:.3g}"] = float(error.mean())
         b, level = self.forecast, self.density.sigma_max
         sigma = torch.full((len(b.x),), level, device=b.x.device)
-        mean = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
+        mean, _ = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
         loss = sum(scores.values()) / len(scores)
         return {"loss": loss} | self._rmse("rmse", mean - b.x) | scores
 

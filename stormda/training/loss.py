@@ -63,12 +63,12 @@ def draw_noise(batch: Batch, g: torch.Generator) -> Tensor:
 def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, weights_HW: Tensor) -> Tensor:
     """Weighted mean square error of each sample [B] in units of c_out^2, its mean over a channel of a sample.
 
-    c_out^2 = v sigma^2/(v + sigma^2) is averaged over the points of a channel, so that places keep their physical
-    proportions while every channel and noise level counts the same.
+    c_out^2 is what the linear-Gaussian guess leaves, so 1 is the loss of a guess that is right, before any training. It
+    is averaged over the points of a channel, so that places keep their physical proportions while every channel and
+    noise level counts the same.
     """
-    sigma = sigma_B[:, None, None, None]
-    d = model(batch.x + sigma * noise, sigma_B, batch.mean, batch.error, batch.mask, batch.forcing)
-    v = model.guess(batch.mean, batch.error, batch.mask).variance
-    scale = (v * sigma**2 / (v + sigma**2) * weights_HW).mean(dim=(-2, -1), keepdim=True)
+    x = batch.x + sigma_B[:, None, None, None] * noise
+    d, variance = model(x, sigma_B, batch.mean, batch.error, batch.mask, batch.forcing)
+    scale = (variance * weights_HW).mean(dim=(-2, -1), keepdim=True)
     error: Tensor = (weights_HW * (d - batch.x) ** 2 / scale).mean(dim=(1, 2, 3))
     return error

@@ -7,7 +7,8 @@ E[x | x_t] = D and, by Tweedie, V[x | x_t] = sigma^2 J with J = dD/dx_t. With A 
 
 exact where the prior is Gaussian and H linear. Nothing is formed: V is a vector-Jacobian product of the network, A and
 A^T are products of the operator, and the system, whitened by R, is solved by GMRES to a tolerance, starting from the
-solution of the previous noise level. (J of a learned network is only nearly symmetric, hence GMRES.)
+solution of the previous noise level and preconditioned by a Gaussian that resembles the prior. (J of a learned network
+is only nearly symmetric, hence GMRES.)
 """
 
 __all__ = ["mmps"]
@@ -15,6 +16,8 @@ __all__ = ["mmps"]
 import torch
 from torch import Tensor
 
+from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.guidance.precondition import preconditioner
 from stormda.diffusion.linalg import gmres
 from stormda.diffusion.linearise import linearise
 from stormda.errors import AnalysisRejected
@@ -28,6 +31,7 @@ def mmps(
     y: Tensor,
     variance: Tensor,
     *,
+    gaussian: Gaussian | None = None,
     tolerance: float = 1e-2,
     max_iterations: int = 20,
     layout: Layout = WHOLE,
@@ -39,6 +43,7 @@ def mmps(
         operator: H, x_BCHW -> y_BN, differentiable.
         y: observed values, [N] or [B, N].
         variance: of the observation errors, [N].
+        gaussian: an approximation of the prior, which makes the solver faster, not the result different.
         tolerance, max_iterations: of the linear solver.
         layout: how observations are spread over processes.
 
@@ -46,6 +51,7 @@ def mmps(
         AnalysisRejected: (by the returned function) the denoiser or the operator gave a value that is not finite.
     """
     warm: dict[tuple[int, ...], Tensor] = {}
+    precondition = None if gaussian is None else preconditioner(gaussian, operator, variance)
 
     def dot(a_BN: Tensor, b_BN: Tensor) -> Tensor:
         return layout.sum((a_BN * b_BN).sum(dim=-1))
@@ -70,7 +76,15 @@ def mmps(
 
         start = warm.get(tuple(innovation.shape))
         try:
-            w, _ = gmres(whitened, innovation, start, tolerance=tolerance, max_iterations=max_iterations, dot=dot)
+            w, _ = gmres(
+                whitened,
+                innovation,
+                start,
+                precondition=precondition and precondition(sigma),
+                tolerance=tolerance,
+                max_iterations=max_iterations,
+                dot=dot,
+            )
         except FloatingPointError as error:
             raise _rejected("the derivative of the denoiser or of H", sigma) from error
         warm[tuple(innovation.shape)] = w

@@ -135,7 +135,7 @@ def test_forecast_carries_the_error_of_the_history() -> None:
     history = History(
         torch.as_tensor(m).reshape(1, *SHAPE), torch.ones(1, *SHAPE), torch.tensor([True]), torch.as_tensor(e @ p @ e.T)
     )
-    gaussian = prior.conditional(history, EPOCH)
+    gaussian = prior.linear(history, EPOCH)
     learned = in_space(prior, prior.propagator)
     np.testing.assert_allclose(gaussian.mean.flatten(), learned @ m, atol=1e-12)
     expected = learned @ p @ learned.T + in_space(prior, prior.noise)
@@ -150,12 +150,12 @@ def test_an_error_level_alone_takes_the_climatological_correlations() -> None:
     g = in_space(prior, prior.propagator)
     scale = e / np.sqrt(np.diag(s))
     expected = g @ (s * np.outer(scale, scale)) @ g.T + in_space(prior, prior.noise)
-    np.testing.assert_allclose(in_space(prior, prior.conditional(history, EPOCH).covariance), expected, atol=1e-10)
+    np.testing.assert_allclose(in_space(prior, prior.linear(history, EPOCH).covariance), expected, atol=1e-10)
     # An error level of climatology and no mean is as good as knowing nothing: G S G^T + Q is S up to sampling.
     nothing = History(
         torch.zeros(1, *SHAPE), torch.as_tensor(np.sqrt(np.diag(s))).reshape(1, *SHAPE), torch.tensor([True])
     )
-    ours = in_space(prior, prior.conditional(nothing, EPOCH).covariance)
+    ours = in_space(prior, prior.linear(nothing, EPOCH).covariance)
     np.testing.assert_allclose(ours, g @ s @ g.T + in_space(prior, prior.noise), atol=1e-10)
     assert np.abs(ours - s).max() < 0.15 * s.max()
 
@@ -169,7 +169,7 @@ def test_without_history_it_is_the_climatology_of_the_season() -> None:
     winter, summer = (float(torch.trace(prior.climatology(EPOCH + np.timedelta64(d, "D")))) for d in (0, 182))
     # A factor of four in variance; half a season has 360 states, a tenth of them independent: 25 % each.
     assert 2.5 < winter / summer < 6.5
-    none = prior.conditional(History.none(1, SHAPE), EPOCH)
+    none = prior.linear(History.none(1, SHAPE), EPOCH)
     assert float(torch.trace(none.covariance)) == pytest.approx(winter)
     assert bool((none.mean == 0).all())
 
@@ -178,9 +178,9 @@ def test_a_history_of_one_mean_a_member_gives_one_forecast_a_member() -> None:
     prior = fit(simulate(200), modes=N)
     means = torch.randn(3, 1, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     history = History(means, torch.full_like(means, 1e-3), torch.tensor([True]))
-    together = prior.conditional(history, EPOCH)
+    together = prior.linear(history, EPOCH)
     for i in range(3):
-        one = prior.conditional(History(means[i], history.error[i], history.mask), EPOCH)
+        one = prior.linear(History(means[i], history.error[i], history.mask), EPOCH)
         np.testing.assert_allclose(together.mean[i], one.mean, atol=1e-13)
 
 

@@ -56,7 +56,7 @@ def problem() -> Problem:
 
 
 def exact(p: Problem, history: History) -> tuple[np.ndarray, np.ndarray]:
-    mean, covariance = prior().conditional(history, TIME).posterior(p.operator, p.y, p.variance)
+    mean, covariance = prior().linear(history, TIME).posterior(p.operator, p.y, p.variance)
     e = prior().modes.numpy()
     return mean.flatten().numpy(), np.diag(e.T @ covariance.numpy() @ e)
 
@@ -97,7 +97,7 @@ def test_optimal_interpolation_forgets_the_history() -> None:
 def test_background_is_the_forecast_and_starts_from_the_same_noise() -> None:
     p = problem()
     background = methods.background(prior(), p.history, TIME, SETTINGS)
-    forecast = prior().conditional(p.history, TIME)
+    forecast = prior().linear(p.history, TIME)
     e = prior().modes
     variance = torch.diag(e.T @ forecast.covariance @ e)
     # As above; the mean of the background has the full forecast variance.

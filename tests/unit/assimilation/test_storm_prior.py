@@ -8,6 +8,7 @@ import torch
 
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.diffusion.denoise import EDM
+from stormda.diffusion.guess import LinearGuess
 from stormda.diffusion.history import History
 from stormda.errors import CheckpointError
 from stormda.grid import Grid
@@ -27,7 +28,8 @@ def saved(path: Path, **changes: int) -> EDM:
     grid = Grid(np.linspace(50, 40, 4), np.arange(6.0))
     network = Storm(1, SHAPE, torch.randn(5, *SHAPE), periodic=grid.periodic, **NETWORK)  # type: ignore[arg-type]
     torch.nn.init.normal_(network.head.weight)
-    model = EDM(network, torch.rand(1, *SHAPE) + 0.5, torch.full((FRAMES, 1, *SHAPE), 0.9))
+    guess = LinearGuess.pointwise(torch.rand(1, *SHAPE) + 0.5, torch.full((FRAMES, 1, *SHAPE), 0.9))
+    model = EDM(network, guess)
     normaliser = Normaliser((Channel.parse("msl"),), np.full((1, 1, *SHAPE), 1e5), np.array([700.0]), 0, 0)
     step = np.timedelta64(21600, "s")
     save_weights(path, Weights(model.state_dict(), normaliser, grid, step, NETWORK | changes, (0.02, 50.0), {}))
@@ -49,7 +51,7 @@ def test_it_is_the_network_of_the_file(tmp_path: Path) -> None:
     from stormda.nn.embedding import forcing
 
     season = torch.as_tensor(forcing(np.array([TIME]))).expand(3, -1)
-    expected = model(x, torch.full((3,), 0.7), past.mean[None], past.error[None], past.mask[None], season)
+    expected = model(x, torch.full((3,), 0.7), past.mean[None], past.error[None], past.mask[None], season)[0]
     torch.testing.assert_close(d, expected.detach())
 
 

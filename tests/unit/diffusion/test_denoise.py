@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.denoise import EDM
+from stormda.diffusion.guess import LinearGuess
 
 
 class Zero(nn.Module):
@@ -16,13 +17,14 @@ class Zero(nn.Module):
 
 def model(s2: float, r: list[float]) -> EDM:
     shape = (1, 1, 1)
-    return EDM(Zero(), torch.full(shape, s2), torch.tensor(r)[:, None, None, None].expand(-1, *shape))
+    correlation = torch.tensor(r)[:, None, None, None].expand(-1, *shape)
+    return EDM(Zero(), LinearGuess.pointwise(torch.full(shape, s2), correlation))
 
 
 def call(edm: EDM, x: Tensor, sigma: Tensor, m: Tensor, e: Tensor, mask: Tensor) -> Tensor:
     """Scalars in a batch: x [B], m and e [B, K], mask [B, K]."""
     return edm(x[:, None, None, None], sigma, m[:, :, None, None, None], e[:, :, None, None, None], mask,
-               torch.zeros(len(x), 4)).flatten()  # fmt: skip
+               torch.zeros(len(x), 4))[0].flatten()  # fmt: skip
 
 
 def test_without_history_it_is_edm() -> None:
@@ -45,9 +47,11 @@ def test_the_newest_frame_that_is_there_counts() -> None:
     edm = model(1.0, [0.5, 0.9])
     m, e = torch.tensor([[1.0, 2.0]]).expand(3, 2), torch.full((3, 2), 0.1)
     mask = torch.tensor([[True, True], [True, False], [False, False]])
-    mu, v = edm.guess(*(f[:, :, None, None, None] for f in (m, e)), mask)
-    torch.testing.assert_close(mu.flatten(), torch.tensor([1.8, 0.5, 0.0]))
-    torch.testing.assert_close(v.flatten(), torch.tensor([1 - 0.81 + 0.81 * 0.01, 1 - 0.25 + 0.25 * 0.01, 1.0]))
+    guess = edm.guess(*(f[:, :, None, None, None] for f in (m, e)), mask)
+    torch.testing.assert_close(guess.mean.flatten(), torch.tensor([1.8, 0.5, 0.0]))
+    torch.testing.assert_close(
+        guess.variance.flatten(), torch.tensor([1 - 0.81 + 0.81 * 0.01, 1 - 0.25 + 0.25 * 0.01, 1.0])
+    )
 
 
 def test_inputs_and_targets_of_the_network_are_of_unit_size() -> None:
@@ -60,8 +64,7 @@ def test_inputs_and_targets_of_the_network_are_of_unit_size() -> None:
     noisy = x + sigma * torch.randn(n, generator=g)
     edm, mask = model(s2, [r]), torch.ones(n, 1, dtype=torch.bool)
     d = call(edm, noisy, sigma, m[:, None], torch.full((n, 1), 0.5), mask)
-    _, v = edm.guess(m.reshape(n, 1, 1, 1, 1), torch.full((n, 1, 1, 1, 1), 0.5), mask)
-    v = v.flatten()
+    v = edm.guess(m.reshape(n, 1, 1, 1, 1), torch.full((n, 1, 1, 1, 1), 0.5), mask).variance.flatten()
     target = (x - d) / (v.sqrt() * sigma / (v + sigma**2).sqrt())
     for unit in (edm.network.state[:, 0].flatten(), target):
         # The variance of n = 40 000 normal numbers has a standard error of sqrt(2/n) = 0.007: four of them.

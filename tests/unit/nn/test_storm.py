@@ -25,7 +25,7 @@ def inputs(shape: tuple[int, int], b: int = 3, c: int = 2, k: int = 2) -> list[t
         return torch.randn(*size, generator=g)
 
     mean, error = draw(b, k, c, *shape), draw(b, k, c, *shape).abs()
-    return [draw(b, 4, c, *shape), draw(b), mean, error, torch.ones(b, k, dtype=torch.bool), draw(b, 4)]
+    return [draw(b, 5, c, *shape), draw(b), mean, error, torch.ones(b, k, dtype=torch.bool), draw(b, 4)]
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (5, 7), (1, 9), (9, 1)])

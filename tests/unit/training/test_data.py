@@ -6,6 +6,7 @@ import torch
 
 from stormda.errors import InputError
 from stormda.training.data import Sampler, Series, statistics
+from stormda.training.linear import linear_guess
 
 STEP = np.timedelta64(6, "h")
 
@@ -29,7 +30,7 @@ def series(t: int = 1500, shape: tuple[int, int, int] = (1, 1, 24), seed: int = 
 
 def sampler(data: Series, **changes: object) -> Sampler:
     options = {"frames": 1, "dropout": 0.0, "error": (0.05, 1.0), "roll": False} | changes
-    return Sampler(data, statistics(data, int(str(options["frames"])), False), **options)  # type: ignore[arg-type]
+    return Sampler(data, statistics(data, False), **options)  # type: ignore[arg-type]
 
 
 def test_frames_are_found_by_time_and_gaps_are_known() -> None:
@@ -40,11 +41,13 @@ def test_frames_are_found_by_time_and_gaps_are_known() -> None:
 
 
 def test_statistics_of_a_first_order_process() -> None:
-    climate = statistics(series(4000), 2, roll=True)
+    data = series(4000)
+    climate = statistics(data, roll=True)
+    guess = linear_guess(data, climate, 2, 0, roll=True)
     # 4000 steps of memory 0.9 are 4000 (1 - 0.9)/(1 + 0.9) = 210 independent fields of about 4 independent waves: the
     # standard error of a variance is sqrt(2/840) = 0.05 and that of a correlation of 0.9 about 0.01; four of each.
     assert float(climate.variance.mean()) == pytest.approx(1.0, abs=0.2)
-    assert climate.correlation.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.81, 0.9], abs=0.04)
+    assert guess.correlation.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.81, 0.9], abs=0.04)
     identity = climate.modes @ climate.modes.T
     torch.testing.assert_close(identity, torch.eye(len(identity)), atol=1e-5, rtol=0)  # float32, 24 terms
 
@@ -106,4 +109,6 @@ def test_bad_data_are_refused() -> None:
     with pytest.raises(InputError, match="no time"):
         Series(data.fields, data.times, STEP, np.array([], dtype=int))
     with pytest.raises(InputError, match="pairs"):
-        statistics(Series(data.fields, data.times, np.timedelta64(5, "h"), data.targets), 1, False)
+        linear_guess(
+            Series(data.fields, data.times, np.timedelta64(5, "h"), data.targets), statistics(data, False), 1, 0
+        )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.denoise import EDM
+from stormda.diffusion.guess import LinearGuess
 from stormda.training.data import Batch
 from stormda.training.loss import NoiseDensity, denoising_error
 
@@ -33,7 +34,7 @@ class Zero(nn.Module):
 def test_loss_is_one_where_points_are_independent_processes() -> None:
     b, shape, g = 64, (2, 8, 8), torch.Generator().manual_seed(0)
     s2, r = torch.tensor([1.0, 4.0])[:, None, None].expand(shape), 0.9
-    model = EDM(Zero(), s2, torch.full((1, *shape), r))
+    model = EDM(Zero(), LinearGuess.pointwise(s2, torch.full((1, *shape), r)))
     m = torch.randn(b, *shape, generator=g) * s2.sqrt()
     x = r * m + (s2 * (1 - r**2)).sqrt() * torch.randn(b, *shape, generator=g)
     batch = Batch(x, m[:, None], torch.zeros(b, 1, *shape), torch.ones(b, 1, dtype=torch.bool), torch.zeros(b, 4))

@@ -1,0 +1,181 @@
+"""What a linear-Gaussian model of the past says about the state: the guess that a network improves on.
+
+    x = E^T a + b        a = E x the coordinates of R EOFs, b what they leave out
+    a_k = G a_{k-1} + q          a linear inverse model (Penland 1989,
+                                 https://doi.org/10.1175/1520-0493(1989)117<2165:RFAFUP>2.0.CO;2), q ~ N(0, Q)
+    b_k = r b_{k-1} + e          point by point, a first-order autoregression
+
+With a frame of history of mean m and error e the state is N(mu, E^T S E + b's variance), S = G P G^T + Q, where P has
+the climatological correlations and the standard deviation e. Given x_t = x + sigma n besides, mean and variance of the
+state are those of the Wiener filter; without any frame mu = 0 and S is the climate's. A frame that is j steps old is
+taken j steps forward. R = 0 leaves independent points, which is the preconditioning of EDM with persistence.
+"""
+
+__all__ = ["Guess", "LinearGuess", "inverse_model"]
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stormda.diffusion.gaussian import Gaussian
+
+_RIDGES = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0)
+_BLOCKS = 5
+_LEAST = 1e-3  # of the climatological variance of a channel, which is 1: no point is taken to be known
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """The state given its past, before anything else is known of it.
+
+    Args:
+        mean, variance: point by point, [B, C, H, W].
+        modes: E, [R, C H W].
+        covariance: S, of the coordinates, [B, R, R] in float64.
+        beside: variance of b, [B, C, H, W].
+        outside: share of white noise that lies outside the modes, [C, H, W].
+    """
+
+    mean: Tensor
+    variance: Tensor
+    modes: Tensor
+    covariance: Tensor
+    beside: Tensor
+    outside: Tensor
+
+    def denoise(self, x_BCHW: Tensor, sigma_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the state given x_t at noise levels sigma_B (B or 1 of them), [B, C, H, W] each."""
+        square = sigma_B.double()[:, None, None] ** 2
+        one = torch.eye(len(self.modes), dtype=torch.float64, device=x_BCHW.device)
+        factor = torch.linalg.cholesky(self.covariance + square * one)
+        inside = (one - square * torch.cholesky_inverse(factor)).to(x_BCHW.dtype)  # S (S + sigma^2)^-1, [B, R, R]
+        noise = sigma_B.to(x_BCHW)[:, None, None, None] ** 2
+        gain = self.beside / (self.beside + noise * self.outside)
+        d = x_BCHW - self.mean
+        a = d.flatten(1) @ self.modes.T
+        within = (a[:, None] @ inside)[:, 0] @ self.modes
+        mean = self.mean + gain * (d - (a @ self.modes).view_as(d)) + within.view_as(d)
+        spread = ((inside @ self.modes) * self.modes).sum(dim=1).view(-1, *d.shape[1:])
+        return mean, noise * (gain * self.outside + spread)
+
+    def gaussian(self) -> Gaussian:
+        """The same as one Gaussian, of the first sample's covariance; b is spread evenly over its directions."""
+        residual = float(self.beside[0].mean() / self.outside.mean())
+        mean = self.mean[0] if len(self.mean) == 1 else self.mean
+        return Gaussian(mean, self.modes, self.covariance[0], residual)
+
+
+class LinearGuess(nn.Module):
+    """The model itself; nothing in it is trained by gradients.
+
+    Args:
+        variance: climatological variance of every point [C, H, W].
+        correlation: r, of what the modes leave out, at the lag of each frame, oldest first [K, C, H, W].
+        modes: E, orthonormal rows [R, C H W].
+        energy: climatological variances of the coordinates [R].
+        propagator, noise: G and Q of one step [R, R].
+        beside: climatological variance of what the modes leave out [C, H, W].
+    """
+
+    variance: Tensor
+    correlation: Tensor
+    modes: Tensor
+    energy: Tensor
+    propagator: Tensor
+    noise: Tensor
+    beside: Tensor
+
+    def __init__(
+        self,
+        variance: Tensor,
+        correlation: Tensor,
+        modes: Tensor,
+        energy: Tensor,
+        propagator: Tensor,
+        noise: Tensor,
+        beside: Tensor,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("variance", variance.float().clamp_min(_LEAST))
+        self.register_buffer("correlation", correlation.float().clamp(-0.999, 0.999))
+        self.register_buffer("modes", modes.float())
+        self.register_buffer("energy", energy.float())
+        self.register_buffer("propagator", propagator.float())
+        self.register_buffer("noise", noise.float())
+        self.register_buffer("beside", beside.float().clamp_min(_LEAST * (1.0 if len(modes) == 0 else 0.1)))
+
+    @classmethod
+    def pointwise(cls, variance: Tensor, correlation: Tensor) -> "LinearGuess":
+        """No modes: independent points."""
+        none, square = variance.new_zeros(0), variance.new_zeros(0, 0)
+        return cls(variance, correlation, variance.new_zeros(0, variance.numel()), none, square, square, variance)
+
+    def forward(self, mean_BKCHW: Tensor, error_BKCHW: Tensor, mask_BK: Tensor) -> Guess:
+        """The guess from the newest frame that is there; frames as those of `stormda.nn.storm.Storm`."""
+        b, k = mask_BK.shape
+        newest = (mask_BK * torch.arange(1, k + 1, device=mask_BK.device)).amax(dim=1)  # 1 + its index; 0: none
+        there, pick = (newest > 0)[:, None, None, None], (newest - 1).clamp_min(0)
+        rows = torch.arange(b, device=mask_BK.device)
+        m = torch.where(there, mean_BKCHW[rows, pick], 0.0)
+        share = torch.where(there, error_BKCHW[rows, pick] / self.variance.sqrt(), 1.0)
+        r = torch.where(there, self.correlation[pick], 0.0)
+
+        age = torch.where(newest > 0, k + 1 - newest, 0)
+        g, q = (f[age] for f in self._steps(k))
+        a = m.flatten(1) @ self.modes.T
+        p_half = (self.modes * share.flatten(1)[:, None]) @ self.modes.T * self.energy.sqrt()  # P = half half^T
+        moved = g @ p_half.double()
+        covariance = moved @ moved.mT + q
+        mean = (g.float() @ a[:, :, None])[:, :, 0] @ self.modes
+        mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
+        beside = self.beside * (1 - r**2 * (1 - share**2))
+        spread = ((covariance.float() @ self.modes) * self.modes).sum(dim=1).view_as(m)
+        outside = (1 - self.modes.square().sum(dim=0)).clamp_min(1e-3).view_as(self.variance)
+        return Guess(mean, beside + spread, self.modes, covariance, beside, outside)
+
+    def _steps(self, frames: int) -> tuple[Tensor, Tensor]:
+        """G and Q of 1..K steps, [K + 1, R, R] in float64; entry 0 is for no frame at all: 0 and the climate's."""
+        g, q = self.propagator.double(), self.noise.double()
+        gs, qs = [torch.zeros_like(g), g], [torch.diag(self.energy.double()), q]
+        for _ in range(frames - 1):
+            gs.append(g @ gs[-1])
+            qs.append(g @ qs[-1] @ g.T + q)
+        return torch.stack(gs), torch.stack(qs)
+
+
+def inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float | None = None) -> tuple[Tensor, Tensor]:
+    """G by regression, and Q, the covariance of its error on times that it has not seen.
+
+    The regression shrinks towards the autoregression of each coordinate by itself (a ridge on what differs from it,
+    Hoerl and Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634): many coordinates and few years would
+    otherwise fit noise. Times are left out in five blocks in turn; Q is the covariance of the errors there, and without
+    a given ridge the one with the least error there is taken.
+
+    Args:
+        before_TR, after_TR: coordinates one step apart, in the order of time.
+        ridge: share of the mean variance of a coordinate; None: by cross-validation.
+
+    Returns:
+        G and Q [R, R].
+    """
+    before, after = before_TR.double(), after_TR.double()
+    errors: dict[float, Tensor] = {}
+    for candidate in _RIDGES if ridge is None else (ridge,):
+        parts = []
+        for block in torch.arange(len(before)).chunk(_BLOCKS):
+            kept = torch.ones(len(before), dtype=torch.bool)
+            kept[block] = False
+            parts.append(after[block] - before[block] @ _regression(before[kept], after[kept], candidate).T)
+        errors[candidate] = torch.cat(parts)
+    best = min(errors, key=lambda candidate: float(errors[candidate].square().sum()))
+    rest = errors[best]
+    return _regression(before, after, best), rest.T @ rest / len(rest)
+
+
+def _regression(before_TR: Tensor, after_TR: Tensor, ridge: float) -> Tensor:
+    c0 = before_TR.T @ before_TR / len(before_TR)
+    alone = torch.diag((before_TR * after_TR).mean(dim=0) / torch.diag(c0).clamp_min(1e-12))
+    regular = c0 + ridge * torch.diag(c0).mean() * torch.eye(len(c0), dtype=c0.dtype, device=c0.device)
+    beyond = before_TR.T @ (after_TR - before_TR @ alone.T) / len(before_TR)
+    return alone + torch.linalg.solve(regular, beyond).T
