@@ -19,7 +19,7 @@ import netCDF4
 import numpy as np
 
 from stormda import __version__
-from stormda.errors import AnalysisRejected, InputError
+from stormda.errors import AnalysisRejected
 from stormda.grid import Grid
 from stormda.state import State
 from stormda.store.cf import CONVENTIONS, channel_attributes, read_grid, read_time, write_grid, write_level, write_time
@@ -159,11 +159,7 @@ def read_analysis(path: Path) -> Analysis:
         InputMissing: no such file.
         InputError: truncated, or another kind of file.
     """
-    with open_netcdf(path, hint="stormda assimilate writes it again") as file:
-        if getattr(file, "stormda_layout", None) != LAYOUT:
-            raise InputError(
-                "the file is not an ensemble of stormda", file=path, hint="stormda inspect says what it is"
-            )
+    with open_netcdf(path, hint="stormda assimilate writes it again", layout=LAYOUT) as file:
         channels, time = tuple(Channel.parse(name) for name in file.channels.split()), read_time(file)
         members, mean, spread = (
             np.stack([file[c.name + suffix][:] for c in channels], axis=-3) for suffix in ("", "_mean", "_spread")

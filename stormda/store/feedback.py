@@ -28,7 +28,6 @@ import netCDF4
 import numpy as np
 
 from stormda import __version__
-from stormda.errors import InputError
 from stormda.observations import QC, SCHEMA, Observations
 from stormda.store.netcdf import create, open_netcdf
 from stormda.types import Array
@@ -146,10 +145,7 @@ def read_feedback(path: Path) -> Feedback:
         InputMissing: no such file.
         InputError: truncated, or another kind of file.
     """
-    with open_netcdf(path, hint="stormda assimilate writes it again") as file:
-        if getattr(file, "stormda_layout", None) != LAYOUT:
-            what = "the file is not a feedback file of stormda"
-            raise InputError(what, file=path, hint="stormda inspect says what it is")
+    with open_netcdf(path, hint="stormda assimilate writes it again", layout=LAYOUT) as file:
         columns = {column: np.asarray(file[place][:]) for column, (place, _) in _PLACES.items()}
         columns["time"] = columns["time"].astype("datetime64[us]")
         columns["withheld"] = columns["withheld"].astype(bool)

@@ -34,22 +34,27 @@ def create(path: Path) -> Iterator[netCDF4.Dataset]:
 
 
 @contextmanager
-def open_netcdf(path: Path, *, hint: str) -> Iterator[netCDF4.Dataset]:
+def open_netcdf(path: Path, *, hint: str, layout: str | None = None) -> Iterator[netCDF4.Dataset]:
     """An existing NetCDF file; values come as they are stored, without masks and scaling.
 
     Args:
         path: the file.
         hint: what to do if it is missing or broken.
+        layout: which of our products it has to be, the attribute `stormda_layout`; None: any file.
 
     Raises:
         InputMissing: no such file.
-        InputError: not NetCDF, truncated, or without what the reader wants (a KeyError or IndexError inside the block).
+        InputError: another product, not NetCDF, truncated, or without what the reader wants (a KeyError or IndexError
+            inside the block).
     """
     if not path.is_file():
         raise InputMissing("the file does not exist", file=path, hint=hint)
     try:
         with netCDF4.Dataset(path, "r") as file:
             file.set_auto_maskandscale(False)
+            if layout not in (None, getattr(file, "stormda_layout", None)):
+                what = f"the file is not stormda's layout '{layout}'"
+                raise InputError(what, file=path, hint="stormda inspect says what it is")
             yield file
     except (KeyError, IndexError, AttributeError) as error:
         raise InputError(f"the file lacks {error}", file=path, hint=hint) from error

@@ -267,7 +267,7 @@ def test_missing_truncated_and_foreign_files(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="truncated or not NetCDF"):
             read_analysis(path)
     xr.Dataset({"a": ("x", np.arange(3))}).to_netcdf(tmp_path / "foreign.nc", engine="netcdf4")
-    with pytest.raises(InputError, match="not an ensemble"):
+    with pytest.raises(InputError, match="not stormda.s layout .ensemble"):
         read_analysis(tmp_path / "foreign.nc")
 
 

@@ -107,5 +107,5 @@ def test_missing_truncated_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="truncated"):
         read_feedback(tmp_path / "half.nc")
     xr.Dataset({"a": ("x", np.arange(3))}).to_netcdf(tmp_path / "foreign.nc", engine="netcdf4")
-    with pytest.raises(InputError, match="not a feedback file"):
+    with pytest.raises(InputError, match="not stormda.s layout .feedback"):
         read_feedback(tmp_path / "foreign.nc")
