@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stormda.layout import WHOLE, Layout
-from stormda.nn.stream import CHUNK, Piece, slices, stream
+from stormda.nn.stream import Piece, chunk_of, slices, stream
 from stormda.nn.tiles import Tiles
 
 _SHORTEST = 4.0  # tokens: wavelength of the fastest rotation on an axis that does not wrap
@@ -134,10 +134,12 @@ class Attention(nn.Module):
         latents: number of latent tokens; 0: only softmax.
         tiles: which tokens softmax connects, for queries and keys of one grid (M = N); None: all with all. The
             parameters are the same.
-        chunk: tokens at a time, with tiles.
+        chunk: tokens at a time, with tiles; None: what suits the device.
     """
 
-    def __init__(self, width: int, heads: int, latents: int, tiles: Tiles | None = None, *, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, width: int, heads: int, latents: int, tiles: Tiles | None = None, *, chunk: int | None = None
+    ) -> None:
         super().__init__()
         self.width, self.heads, self.size = width, heads, width // heads
         self.tiles, self.chunk = tiles, chunk
@@ -192,13 +194,13 @@ class Attention(nn.Module):
         n = x_BND.shape[1]
         latents = None if self.latents is None else self.key_norm(self.latents)
         turns = [a[None] for a in (*angles_key, *angles_query)]
-        pieces = slices(n, 3, max(1, self.chunk // len(context_BND)))
+        pieces = slices(n, 3, chunk_of(context_BND, self.chunk))
         inward = (self.key_value.weight, self.key_norm.weight, latents)
         memory, *reads = stream(partial(_remember, self.heads), pieces, (context_BND, *turns[:2]), inward, n)
         gate = None if self.gate is None else torch.sigmoid(self.gate)
         z = layout.merge(*merge(*reads))[0] if reads else None
         outward = (self.query.weight, self.query_norm.weight, self.out.weight, gate, latents, z)
-        batches = _Batches(tiles, max(1, self.chunk // len(x_BND)), x_BND.device)
+        batches = _Batches(tiles, chunk_of(x_BND, self.chunk), x_BND.device)
         (y,) = stream(partial(_recall, self.heads), batches, (x_BND, *turns[2:], memory), outward, n)
         return y
 
@@ -217,18 +219,20 @@ class _Batches:
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    """[..., N, D] -> [..., heads, N, d]."""
-    return x.view(*x.shape[:-1], heads, -1).transpose(-2, -3)
+    """[..., D] -> [..., heads, d]."""
+    return x.view(*x.shape[:-1], heads, -1)
 
 
 def _remember(
     heads: int, context_BND: Tensor, cos: Tensor, sin: Tensor, weight: Tensor, norm: Tensor, latents: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Turned keys and values side by side, [B, N, 2 D]; what the latents read, and its log-sum-exp."""
-    k, v = (_heads(part, heads) for part in functional.linear(context_BND, weight).chunk(2, dim=-1))
-    k = functional.rms_norm(k, norm.shape, norm)
-    memory = torch.cat([rotate(k, cos, sin), v], dim=1).transpose(1, 2).flatten(2)
-    return (memory,) if latents is None else (memory, *attend(latents.expand(len(k), -1, -1, -1), k, v))
+    k, v = functional.linear(context_BND, weight).chunk(2, dim=-1)
+    k = functional.rms_norm(_heads(k, heads), norm.shape, norm)
+    memory = torch.cat([rotate(k, cos[:, :, None], sin[:, :, None]).flatten(2), v], dim=-1)
+    if latents is None:
+        return (memory,)
+    return memory, *attend(latents.expand(len(k), -1, -1, -1), k.transpose(1, 2), _heads(v, heads).transpose(1, 2))
 
 
 def _recall(
@@ -245,14 +249,14 @@ def _recall(
     z_BhMd: Tensor | None,
 ) -> tuple[Tensor]:
     """What the queries of some tiles find in their windows and in the latents, [B, T, Q, D]."""
-    q = functional.rms_norm(_heads(functional.linear(x_BTQD, query), heads), norm.shape, norm)  # [B, T, h, Q, d]
-    k, v = _heads(memory_BTK2D, 2 * heads).chunk(2, dim=-3)
-    y = _softmax(rotate(q, cos[:, :, None], sin[:, :, None]), k, v)
+    q = functional.rms_norm(_heads(functional.linear(x_BTQD, query), heads), norm.shape, norm)  # [B, T, Q, h, d]
+    k, v = _heads(memory_BTK2D, 2 * heads).transpose(-2, -3).chunk(2, dim=-3)
+    y = _softmax(rotate(q, cos[..., None, :], sin[..., None, :]).transpose(2, 3), k, v)
     if gate is not None and latents is not None and z_BhMd is not None:
-        b, t, h, n, d = q.shape
-        q = q.transpose(1, 2).reshape(b, 1, h, t * n, d)  # to them all tiles are one
+        b, t, n, h, d = q.shape
+        q = q.reshape(b, 1, t * n, h, d).transpose(2, 3)  # to them all tiles are one
         read = _softmax(q, latents.expand(len(z_BhMd), 1, -1, -1, -1), z_BhMd[:, None])
-        y = (1 - gate) * y + gate * read.view(b, h, t, n, d).transpose(1, 2)
+        y = torch.lerp(y, read.reshape(b, h, t, n, d).transpose(1, 2), gate)
     return (functional.linear(y.transpose(2, 3).flatten(3), out),)
 
 

@@ -6,16 +6,20 @@
 
 n is the embedding of noise level and season. FiLM scales and shifts normalised tokens by it (Perez et al. 2018,
 https://arxiv.org/abs/1709.07871). The gate of the cross-attention lets high noise lean on the past and low noise on
-spatial refinement (STORM, https://arxiv.org/abs/2604.16590). About 21 D^2 parameters.
+spatial refinement (STORM, https://arxiv.org/abs/2604.16590). About 21 D^2 parameters. With tiles everything runs in
+pieces (`stormda.nn.stream`), so that the memory beyond the tokens themselves does not depend on their number.
 """
 
 __all__ = ["Angles", "Block"]
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stormda.layout import WHOLE, Layout
 from stormda.nn.attention import Attention
+from stormda.nn.stream import tokenwise
+from stormda.nn.tiles import Tiles
 
 Angles = tuple[Tensor, Tensor]
 
@@ -23,16 +27,16 @@ Angles = tuple[Tensor, Tensor]
 class Block(nn.Module):
     """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD.
 
-    `scale` is the size of its branches before training.
+    `scale` is the size of its branches before training; `tiles` which tokens softmax connects, None: all with all.
     """
 
-    def __init__(self, width: int, heads: int, latents: int, scale: float = 1.0) -> None:
+    def __init__(self, width: int, heads: int, latents: int, scale: float = 1.0, tiles: Tiles | None = None) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.RMSNorm(width, elementwise_affine=False) for _ in range(3))
+        self.pieces = tiles is not None
         self.film = nn.Linear(width, 4 * width)
         self.gate = nn.Linear(width, width)
-        self.attention = Attention(width, heads, latents)
-        self.cross = Attention(width, heads, latents)
+        self.attention = Attention(width, heads, latents, tiles)
+        self.cross = Attention(width, heads, latents, tiles)
         last = nn.Linear(4 * width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), last)
         for branch in (self.attention.out, self.cross.out, last):
@@ -45,9 +49,22 @@ class Block(nn.Module):
     ) -> Tensor:
         """The next tokens; `angles` are the rotary cosines and sines of the places of both kinds of tokens."""
         scale1, shift1, scale2, shift2 = self.film(n_BD)[:, None].chunk(4, dim=-1)
-        h = self.norms[0](x_BND) * (1 + scale1) + shift1
+        h = tokenwise(_film, x_BND, scale1, shift1, pieces=self.pieces)
         x = x_BND + self.attention(h, h, angles, angles, layout)
-        past = self.cross(self.norms[1](x), history_BMD, angles, angles, layout)
+        past = self.cross(tokenwise(_norm, x, pieces=self.pieces), history_BMD, angles, angles, layout)
         x = x + torch.sigmoid(self.gate(n_BD))[:, None] * past
-        out: Tensor = x + self.mlp(self.norms[2](x) * (1 + scale2) + shift2)
+        out: Tensor = x + tokenwise(_perceptron, x, scale2, shift2, *self.mlp.parameters(), pieces=self.pieces)
         return out
+
+
+def _norm(x: Tensor) -> Tensor:
+    return functional.rms_norm(x, x.shape[-1:])
+
+
+def _film(x_BND: Tensor, scale_B1D: Tensor, shift_B1D: Tensor) -> Tensor:
+    return _norm(x_BND) * (1 + scale_B1D) + shift_B1D
+
+
+def _perceptron(x: Tensor, scale: Tensor, shift: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    hidden = functional.gelu(functional.linear(_film(x, scale, shift), w1, b1), approximate="tanh")
+    return functional.linear(hidden, w2, b2)

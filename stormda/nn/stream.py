@@ -11,7 +11,7 @@ stays in the cache and the allocator's hands.
 Gradients of first order only: what needs the derivative of a gradient has to go without pieces.
 """
 
-__all__ = ["CHUNK", "Index", "Piece", "slices", "stream", "tokenwise"]
+__all__ = ["CHUNK", "Index", "Piece", "chunk_of", "slices", "stream", "tokenwise"]
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-CHUNK = 2048  # tokens of a piece; a few MiB at a width of 256
+CHUNK = {"cpu": 1024, "cuda": 32768}  # tokens of a piece: a few MiB stay in a cache; many processors want more work
 
 Index: TypeAlias = slice | Tensor
 """Where on axis 1 a piece lies: a slice, or whole numbers [...] that replace the axis by their own."""
@@ -35,18 +35,25 @@ class Piece:
     writes: Index
 
 
+def chunk_of(x: Tensor, chunk: int | None = None) -> int:
+    """Tokens of each of the B members of x [B, ...] in a piece of `chunk` tokens; None: what suits its device."""
+    return max(1, (chunk or CHUNK.get(x.device.type, CHUNK["cuda"])) // max(1, len(x)))
+
+
 def slices(length: int, inputs: int, chunk: int) -> list[Piece]:
     """Consecutive tokens, the same of every input as of the output."""
     cuts = [slice(first, min(first + chunk, length)) for first in range(0, length, chunk)]
     return [Piece((cut,) * inputs, cut) for cut in cuts]
 
 
-def tokenwise(function: Callable[..., Tensor], x: Tensor, *shared: Tensor | None, chunk: int | None) -> Tensor:
-    """`function(x, *shared)` that treats each token of x [B, N, ...] alone, `chunk` tokens at a time; None: at once."""
-    if chunk is None or x.shape[0] * x.shape[1] <= chunk:
+def tokenwise(
+    function: Callable[..., Tensor], x: Tensor, *shared: Tensor | None, pieces: bool = True, chunk: int | None = None
+) -> Tensor:
+    """`function(x, *shared)` that treats each token of x [B, N, ...] alone; with `pieces`, `chunk` tokens at a time."""
+    at_once = chunk_of(x, chunk) if pieces else x.shape[1]
+    if x.shape[1] <= at_once:
         return function(x, *shared)
-    pieces = slices(x.shape[1], 1, max(1, chunk // x.shape[0]))
-    (y,) = stream(lambda *a: (function(*a),), pieces, (x,), shared, x.shape[1])
+    (y,) = stream(lambda *a: (function(*a),), slices(x.shape[1], 1, at_once), (x,), shared, x.shape[1])
     return y
 
 
