@@ -17,9 +17,11 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file or folder that stormda wrote.")],
     console: Console,
 ) -> None:
-    """Show what is in an artefact: an archive, observations, weights, an analysis, a feedback file or scores.
+    """Explain what stormda wrote: a run, an analysis, an archive, observations, weights, a NetCDF file or scores.
 
-    Example: stormda inspect runs/europe/analyses/gaussian/20190217T1200Z/analysis.nc
+    Example: stormda inspect runs/europe
+
+    Example: stormda inspect runs/europe/analyses/gaussian/20190217T1200Z
     """
     from stormda.pipeline.inspect import inspect as stage
 

@@ -17,13 +17,13 @@ import yaml
 from stormda import config as configuration
 from stormda.errors import InputError, InputMissing
 from stormda.nn.weights import load_weights
-from stormda.pipeline import inspect_netcdf
+from stormda.pipeline import inspect_analysis, inspect_netcdf, inspect_run
 from stormda.pipeline.facts import Facts, flatten, text
 from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.time import format_time, hours, parse_time
 
-_KNOWN = "ensembles, feedback, archive, observation store, weights, scores, provenance, configuration"
+_KNOWN = "runs, analyses, ensembles, feedback, archive, observation store, weights, scores, provenance, configuration"
 _HDF5, _SAFETENSORS_AT = b"\x89HDF", 8
 
 
@@ -78,6 +78,10 @@ def _reader(path: Path) -> Callable[[Path], tuple[str, Facts]]:
             return _archive
         if (path / "manifest.json").is_file():
             return _observations
+        if (path / "analysis.nc").is_file():
+            return inspect_analysis.describe
+        if inspect_run.is_run(path):
+            return inspect_run.describe
         inside = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
         raise _unknown(path, f"name one of: {', '.join(inside)}" if inside else "the folder is empty")
     try:

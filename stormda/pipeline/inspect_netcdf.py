@@ -1,13 +1,13 @@
 """What an ensemble or a feedback file holds, for people."""
 
-__all__ = ["describe"]
+__all__ = ["by_code", "describe", "ensemble"]
 
 from pathlib import Path
 
 import numpy as np
 
 from stormda.errors import InputError
-from stormda.observations import QC
+from stormda.observations import QC, Observations
 from stormda.pipeline.facts import Facts
 from stormda.store import analysis, feedback
 from stormda.store.cf import read_grid, read_time
@@ -24,13 +24,13 @@ def describe(path: Path) -> tuple[str, Facts]:
     with open_netcdf(path, hint=_HINT) as file:
         layout = getattr(file, "stormda_layout", None)
     if layout == analysis.LAYOUT:
-        return "ensemble", _ensemble(path)
+        return "ensemble", ensemble(path)
     if layout == feedback.LAYOUT:
         return "feedback", _feedback(path)
     raise InputError("a NetCDF or HDF5 file, but none that stormda writes", file=path, hint=_HINT)
 
 
-def _ensemble(path: Path) -> Facts:
+def ensemble(path: Path) -> Facts:
     """Time, grid, members; mean, range and spread of each channel, weighted by area."""
     facts = Facts()
     with open_netcdf(path, hint=_HINT) as file:
@@ -65,10 +65,8 @@ def _feedback(path: Path) -> Facts:
     facts.add("members", read.background.shape[0])
     for pair in read.attributes.items():
         facts.add(*pair)
-    facts.add("qc used", int(((qc == QC.USED) & ~withheld).sum()))
-    facts.add("qc used, but withheld", int(((qc == QC.USED) & withheld).sum()))
-    for code in sorted(set(qc.tolist()) - {int(QC.USED)}):
-        facts.add(f"qc {_words(code)}", int((qc == code).sum()))
+    for words, count in by_code(observations):
+        facts.add(f"qc {words}", count)
     facts.columns = ["source", "variable", "values", "used", "withheld", "rejected", "O-B mean", "O-B rms", "O-A rms"]
     value = observations["value"]
     ombg, oman = (value - members.mean(axis=0) for members in (read.background, read.analysis))
@@ -80,6 +78,17 @@ def _feedback(path: Path) -> Facts:
         departures = [_mean(ombg[good]), _rms(ombg[good]), _rms(oman[good])]
         facts.rows.append([*key.split("\n"), *(str(int(c)) for c in counts), *departures])
     return facts
+
+
+def by_code(observations: Observations) -> list[tuple[str, int]]:
+    """How many were used, passed every check but were withheld, and got each other QC code."""
+    qc, withheld = observations["qc"], observations["withheld"].astype(bool)
+    others = sorted(set(qc.tolist()) - {int(QC.USED)})
+    return [
+        ("used", int(((qc == QC.USED) & ~withheld).sum())),
+        ("used, but withheld", int(((qc == QC.USED) & withheld).sum())),
+        *((_words(code), int((qc == code).sum())) for code in others),
+    ]
 
 
 def _words(code: int) -> str:

@@ -96,14 +96,18 @@ def test_feedback_without_observations(tmp_path: Path) -> None:
     assert ["values", "0"] in found.table()[2]
 
 
-def test_an_archive(tmp_path: Path) -> None:
+def archive(path: Path) -> Path:
     times = TIME + np.arange(8) * np.timedelta64(6, "h")
     values = np.random.default_rng(0).standard_normal((8, 2, *GRID.shape)) + np.array([1e5, 280.0])[:, None, None]
     state = State(values, CHANNELS, GRID, times)
     harmonics = Harmonics.model_validate({"annual": 0, "diurnal": 0})
     step = np.timedelta64(6 * 3600, "s")
-    write_archive(tmp_path / "archive.zarr", [state], step=step, harmonics=harmonics, train=None, provenance={})
-    found = inspect(tmp_path / "archive.zarr")
+    write_archive(path, [state], step=step, harmonics=harmonics, train=None, provenance={})
+    return path
+
+
+def test_an_archive(tmp_path: Path) -> None:
+    found = inspect(archive(tmp_path / "archive.zarr"))
     assert found.kind == "archive"
     assert fact(found, "times") == "8, 2019-02-17T12:00Z to 2019-02-19T06:00Z"
     assert fact(found, "step") == "6 h"
@@ -228,8 +232,92 @@ def test_foreign_files(tmp_path: Path) -> None:
             inspect(path)
 
 
-def test_a_folder_of_an_analysis_says_what_is_inside(tmp_path: Path) -> None:
-    ensemble(tmp_path / "analysis.nc")
+def analysed(folder: Path) -> Path:
+    """A whole analysis: spread sqrt(2) before and after, see `ensemble`."""
+    folder.mkdir(parents=True)
+    ensemble(folder / "analysis.nc")
+    ensemble(folder / "background.nc")
+    write_feedback(folder / "feedback.nc", observations(), np.zeros((2, 6)), np.zeros((2, 6)), {})
+    write_json(folder / "provenance.json", provenance("name: a"))
+    (folder / "config.yaml").write_text("channels: [msl]\n")
+    return folder
+
+
+def test_the_folder_of_an_analysis(tmp_path: Path) -> None:
+    found = inspect(analysed(tmp_path / "20190217T1200Z"))
+    assert found.kind == "analysis"
+    assert [fact(found, name) for name in ("cycle", "method", "members")] == ["2019-02-17T12:00Z", "gaussian", "2"]
+    counts = {name: value for name, value in found.facts if name.startswith("observations: ")}
+    assert counts == {
+        "observations: used": "3",
+        "observations: used, but withheld": "1",
+        "observations: background": "1",
+        "observations: no operator": "1",
+    }
+    files = ["analysis.nc", "background.nc", "feedback.nc", "config.yaml", "provenance.json"]
+    assert [name for name, _ in found.facts if "." in name] == files
+    assert found.columns[-2:] == ("spread of background", "spread of analysis")
+    assert found.rows[0] == ("msl", "Pa", "102000", "1.414", "1.414")
+
+
+def test_the_folder_of_an_analysis_with_parts_missing_damaged_and_strange(tmp_path: Path) -> None:
+    folder = analysed(tmp_path / "a")
+    cut(folder / "background.nc", "background.nc")
+    cut(folder / "provenance.json", "provenance.json")
+    (folder / "feedback.nc").unlink()
+    (folder / "notes.txt").write_text("")
+    (folder / "report.html").write_text("")
+    found = inspect(folder)
+    assert fact(found, "members") == "2" and fact(found, "made") == "-"
+    assert fact(found, "background.nc").startswith("the file is truncated")
+    assert fact(found, "provenance.json").startswith("truncated or not JSON")
+    assert (fact(found, "feedback.nc"), fact(found, "notes.txt")) == ("missing", "not by stormda")
+    assert "report.html" in dict(found.facts) and found.rows[0][-2:] == ("-", "1.414")
+    cut(folder / "analysis.nc", "analysis.nc")
+    with pytest.raises(InputError, match="truncated"):
+        inspect(folder)
+
+
+def test_a_run_says_which_stages_are_done(tmp_path: Path) -> None:
+    def done() -> dict[str, tuple[str, str]]:
+        found = inspect(tmp_path)
+        assert (found.kind, found.columns) == ("run", ("stage", "product", "done", "what is there"))
+        return {product: (state, words) for _, product, state, words in found.rows}
+
+    ObservationStore(tmp_path / "observations").add(observations(), "synop", ["a.csv"])
+    states = done()
+    assert states["observations"] == ("yes", "synop: 6 values")
+    others = ["archive.zarr", "weights.safetensors", "analyses", "forecasts", "verification", "twin"]
+    assert {name: state for name, (state, _) in states.items() if name != "observations"} == dict.fromkeys(others, "no")
+
+    (tmp_path / "training").mkdir()
+    assert done()["weights.safetensors"] == ("no", "begun: stormda train goes on with it")
+    weights(tmp_path / "weights.safetensors")
+    assert done()["weights.safetensors"] == ("yes", "17 parameters; msl, t850")
+
+    gaussian = tmp_path / "analyses" / "gaussian"
+    for name in ("20190217T1200Z_split00", "20190217T1200Z_split01", "20190218T1200Z_split00"):
+        analysed(gaussian / name)
+    (gaussian / ".20190219T1200Z.partial").mkdir()  # half-made
+    (tmp_path / "analyses" / "kf").mkdir()
+    write_json(tmp_path / "verification" / "gaussian" / "scores.json", {"provenance": {"created": "2020"}})
+    (tmp_path / "twin").mkdir()
+    (tmp_path / "twin" / "scores.json").write_text("{")
+    states = done()
+    assert states["analyses/gaussian"] == ("yes", "2 cycles, 2019-02-17T12:00Z to 2019-02-18T12:00Z; 2 splits")
+    assert states["analyses/kf"] == ("no", "there are none yet")
+    assert states["verification/gaussian"] == ("yes", "made 2020")
+    assert states["twin"][0] == "damaged"
+
+
+def test_the_archive_of_a_run(tmp_path: Path) -> None:
+    archive(tmp_path / "archive.zarr")
+    (row,) = [row for row in inspect(tmp_path).rows if row[1] == "archive.zarr"]
+    assert row[2:] == ("yes", "8 times, 2019-02-17T12:00Z to 2019-02-19T06:00Z; msl, t850")
+
+
+def test_any_other_folder_says_what_is_inside(tmp_path: Path) -> None:
+    ensemble(tmp_path / "a.nc")
     with pytest.raises(InputError) as caught:
         inspect(tmp_path)
-    assert caught.value.hint == "name one of: analysis.nc"
+    assert caught.value.hint == "name one of: a.nc"
