@@ -13,6 +13,7 @@ process. After STORM (arXiv 2604.16590), with attention that is global in every 
 __all__ = ["Storm"]
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from stormda.layout import WHOLE, Layout
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
 from stormda.nn.embedding import Patches, Pool, VariableEmbedding, fourier
+from stormda.nn.tiles import layer_tiles
 
 _FOURIER = 8  # frequencies of the noise embedding
 _STATE_PLANES = 5  # noisy field, guess, spread, what noise leaves of it, linear-Gaussian answer
@@ -38,6 +40,11 @@ class Storm(nn.Module):
         frames: K history frames, oldest first.
         patch, width, blocks, heads, latents: the size of the network; `latents` 0: only softmax attention.
         forcing: number of forcing features.
+        tile: tokens of a tile along an axis, so that the cost of attention is linear; 0: softmax over everything. The
+            parameters are the same.
+        halo: tokens that a tile sees around it.
+        dilation: of the tiles of every second block.
+        poles: whether a pole lies beyond the first and the last row.
     """
 
     def __init__(
@@ -54,6 +61,10 @@ class Storm(nn.Module):
         heads: int,
         latents: int,
         forcing: int = 4,
+        tile: int = 0,
+        halo: int = 4,
+        dilation: int = 1,
+        poles: tuple[bool, bool] = (False, False),
     ) -> None:
         super().__init__()
         if width % (4 * heads):
@@ -74,7 +85,17 @@ class Storm(nn.Module):
         self.season = nn.Linear(forcing, width)
         self.condition = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         # The sum of 3 x blocks branches starts as large as the tokens.
-        self.blocks = nn.ModuleList(Block(width, heads, latents, 1 / math.sqrt(3 * blocks)) for _ in range(blocks))
+        cut = partial(layer_tiles, shape=self.patches.count, periodic=periodic, size=tile, halo=halo)
+        self.blocks = nn.ModuleList(
+            Block(
+                width,
+                heads,
+                latents,
+                1 / math.sqrt(3 * blocks),
+                cut(layer, dilation=dilation, poles=poles) if tile else None,
+            )
+            for layer in range(blocks)
+        )
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, channels * self.patches.points)
         nn.init.zeros_(self.head.weight)

@@ -71,7 +71,8 @@ def cut_axis(
             queries = [comb + dilation * (i % count) for i in range(first, last)]
             keys = [comb + dilation * (i % count if wraps else i) for i in range(start, start + window)]
             tiles.setdefault((len(queries), window), []).append((queries, keys))
-    return [Run(torch.tensor([q for q, _ in run]), torch.tensor([k for _, k in run])) for run in tiles.values()]
+    # On the processor, also where a model is built on another device.
+    return [Run(*(torch.tensor(places, device="cpu") for places in zip(*run, strict=True))) for run in tiles.values()]
 
 
 def _cuts(n: int, size: int, wraps: bool, shift: float) -> list[tuple[int, int]]:
@@ -111,7 +112,7 @@ class Tiles:
                 (t1, q1), (t2, q2) = rows.queries_TQ.shape, columns.queries_TQ.shape
                 at_once = max(1, tokens // (q1 * q2))
                 for first in range(0, t1 * t2, at_once):
-                    i = torch.arange(first, min(first + at_once, t1 * t2))
+                    i = torch.arange(first, min(first + at_once, t1 * t2), device="cpu")
                     r, c = i // t2, i % t2
                     queries = self._flat(rows.queries_TQ[r], columns.queries_TQ[c])
                     yield queries.to(device), self._flat(rows.keys_TK[r], columns.keys_TK[c]).to(device)

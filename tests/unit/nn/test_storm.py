@@ -91,3 +91,36 @@ def test_noise_season_and_places_matter() -> None:
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple"):
         network((4, 4), width=20)
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (5, 37), (1, 9), (40, 1)])
+def test_any_grid_in_tiles(shape: tuple[int, int]) -> None:
+    net = network(shape, tile=3, halo=1, dilation=2, patch=1)
+    y = net(*inputs(shape))
+    assert y.shape == (3, 2, *shape) and bool(torch.isfinite(y).all())
+
+
+def test_tiles_that_see_everything_change_nothing_and_small_ones_do() -> None:
+    shape = (12, 16)
+    plain, x = network(shape, patch=1), inputs(shape)
+    wide, narrow = network(shape, patch=1, tile=16, halo=8), network(shape, patch=1, tile=4, halo=2)
+    for tiled in (wide, narrow):
+        tiled.load_state_dict(plain.state_dict())
+    # float32 sums of about a hundred terms of order 1 to 10 in another order.
+    torch.testing.assert_close(wide(*x), plain(*x), atol=1e-4, rtol=1e-4)
+    assert float((narrow(*x) - plain(*x)).detach().abs().max()) > 1e-2
+
+
+def test_a_shift_of_a_periodic_world_by_whole_tiles_shifts_the_answer() -> None:
+    net, x = network((8, 32), periodic=(False, True), tile=4, halo=2), inputs((8, 32))
+    moved = [f.roll(8, dims=-1) if f.ndim > 2 else f for f in x]
+    torch.testing.assert_close(net(*moved), net(*x).roll(8, dims=-1), atol=1e-4, rtol=1e-4)  # as above
+
+
+def test_gradients_in_tiles_reach_every_parameter_and_every_point() -> None:
+    net, x = network((12, 16), patch=1, tile=4, halo=2), inputs((12, 16))
+    x[0].requires_grad_()
+    y = net(*x)
+    gradients = torch.autograd.grad(y[0, 0, 0, 0], [x[0], *net.parameters()])
+    assert float(gradients[0][0].abs().amax(dim=(0, 1)).min()) > 0
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
