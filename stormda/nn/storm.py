@@ -22,6 +22,7 @@ from stormda.layout import WHOLE, Layout
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
 from stormda.nn.embedding import Patches, Pool, VariableEmbedding, fourier
+from stormda.nn.stream import through
 from stormda.nn.tiles import layer_tiles
 
 _FOURIER = 8  # frequencies of the noise embedding
@@ -69,6 +70,7 @@ class Storm(nn.Module):
         super().__init__()
         if width % (4 * heads):
             raise ValueError(f"width {width} is not a multiple of 4 x {heads} heads")
+        self.pieces = tile > 0
         self.patches = Patches(shape, patch, periodic)
         window = self.patches.window
         self.register_buffer("static", static.to(torch.float32))
@@ -123,12 +125,12 @@ class Storm(nn.Module):
             layout: how the tokens are spread over processes.
         """
         places = self.places(self.patches.cut(self.static[None], layout).flatten(2))  # [1, N, D]
-        x = self.pool(self.embed(self._planes(state_BPCHW, layout))) + places
+        x = through((self.embed, self.pool), self._planes(state_BPCHW, layout), pieces=self.pieces) + places
         history = self._history(history_mean_BKCHW, history_error_BKCHW, history_mask_BK, layout) + places
         n = self.condition(self.noise(fourier(noise_B, _FOURIER)) + self.season(forcing_BF))
         for block in self.blocks:
             x = block(x, history, n, (self.cos, self.sin), layout)
-        y_BNO: Tensor = self.head(self.norm(x))
+        y_BNO = through((self.norm, self.head), x, pieces=self.pieces)
         return self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points))
 
     def _planes(self, x_BPCHW: Tensor, layout: Layout) -> Tensor:
@@ -141,6 +143,6 @@ class Storm(nn.Module):
         """One token a place from all frames and variables: [B, N, D]."""
         c = mean.shape[2]
         planes = torch.stack([mean, error.clamp_min(1e-2).log() / 2], dim=2)  # [B, K, 2, C, H, W]
-        tokens = self.embed_history(self._planes(planes.transpose(1, 2).flatten(2, 3), layout))  # [B, N, K C, D]
-        pooled: Tensor = self.pool_history(tokens, mask_BK.repeat_interleave(c, dim=1)[:, None])
-        return pooled
+        x = self._planes(planes.transpose(1, 2).flatten(2, 3), layout)  # [B, N, K C, .]
+        mask = mask_BK.repeat_interleave(c, dim=1)[:, None]
+        return through((self.embed_history, self.pool_history), x, mask, pieces=self.pieces)

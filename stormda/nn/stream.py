@@ -11,7 +11,7 @@ stays in the cache and the allocator's hands.
 Gradients of first order only: what needs the derivative of a gradient has to go without pieces.
 """
 
-__all__ = ["CHUNK", "Index", "Piece", "chunk_of", "slices", "stream", "tokenwise"]
+__all__ = ["CHUNK", "Index", "Piece", "chunk_of", "slices", "stream", "through", "tokenwise"]
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 CHUNK = {"cpu": 1024, "cuda": 32768}  # tokens of a piece: a few MiB stay in a cache; many processors want more work
 
@@ -55,6 +56,31 @@ def tokenwise(
         return function(x, *shared)
     (y,) = stream(lambda *a: (function(*a),), slices(x.shape[1], 1, at_once), (x,), shared, x.shape[1])
     return y
+
+
+def through(modules: Sequence[nn.Module], x: Tensor, *last: Tensor | None, pieces: bool = True) -> Tensor:
+    """x [B, N, ...] through modules one after another, each token alone; `last` are further arguments of the last."""
+    chain = _Chain(modules)
+    names, values = list(dict(chain.named_parameters())), list(chain.parameters())
+
+    def call(part: Tensor, *shared: Any) -> Tensor:
+        parameters = dict(zip(names, shared[len(last) :], strict=True))
+        y: Tensor = functional_call(chain, parameters, (part, *shared[: len(last)])) if pieces else chain(part, *last)
+        return y
+
+    return tokenwise(call, x, *last, *values, pieces=pieces)
+
+
+class _Chain(nn.Module):
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.links = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor, *last: Tensor | None) -> Tensor:
+        for link in self.links[:-1]:
+            x = link(x)
+        y: Tensor = self.links[-1](x, *last)
+        return y
 
 
 def stream(

@@ -1,9 +1,9 @@
 """A stream of pieces computes what the whole computes, forwards and backwards."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stormda.nn.stream import Piece, slices, stream, tokenwise
+from stormda.nn.stream import Piece, slices, stream, through, tokenwise
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -57,3 +57,14 @@ def test_a_gradient_may_be_taken_again_and_again() -> None:
 
 def test_slices_cover_the_length() -> None:
     assert [p.writes for p in slices(5, 2, 2)] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+
+
+def test_modules_in_pieces_are_the_modules() -> None:
+    torch.manual_seed(0)
+    chain = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)).double()
+    x = draw(2, 3000, 3).requires_grad_()  # several pieces on any device with a small cache
+    sources, cotangent = [x, *chain.parameters()], draw(2, 3000, 2, seed=1)
+    results = [through(tuple(chain), x, pieces=pieces) for pieces in (True, False)]
+    torch.testing.assert_close(*results, atol=1e-13, rtol=0)
+    for got, want in zip(*(torch.autograd.grad(y, sources, cotangent) for y in results), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-11, rtol=0)  # sums over 6000 tokens
