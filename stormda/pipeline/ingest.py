@@ -3,7 +3,8 @@
     gridded sources  -> one archive, all channels at the times that all of them have
     observations     -> read -> static checks -> one batch of the store a file
 
-Running it again gives the same: the archive is exchanged at once, a file's batch replaces the one that it gave before.
+Running it again gives the same: the archive is exchanged at once, a file's batch replaces the one that it gave before,
+wherever the file lay then.
 A file that is missing or broken does not keep the others out: they are stored first, then the error is raised.
 """
 
@@ -33,7 +34,7 @@ from stormda.sources.gridded import read_sources
 from stormda.sources.table import read_table
 from stormda.sources.vobs import read_vobs
 from stormda.store.archive import Archive, write_archive
-from stormda.store.observations import ObservationStore, batch_id
+from stormda.store.observations import Input, ObservationStore
 from stormda.store.provenance import digest, provenance
 from stormda.time import Window, format_time, hours
 from stormda.types import Progress, silent
@@ -196,6 +197,15 @@ def _span(first: str | None, last: str | None) -> str:
 # --- observations --------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A file that is to be read."""
+
+    source: str
+    path: Path
+    origin: Input
+
+
 def _observations(
     config: Config, names: list[str], named: bool, dry_run: bool, progress: Progress
 ) -> tuple[SourceFacts, ...]:
@@ -204,13 +214,13 @@ def _observations(
     files = {name: _files(config, name, trouble[name]) for name in names}
     facts = {name: SourceFacts(name, tuple(str(f) for f in files[name])) for name in names}
     if not dry_run:
-        jobs = [(name, path) for name in names for path in files[name]]
-        for number, (name, path) in enumerate(jobs):
-            progress(f"{name}: {path.name}", number, len(jobs))
+        jobs = [job for name in names for job in _jobs(config, name, files[name], trouble[name])]
+        for number, job in enumerate(jobs):
+            progress(f"{job.source}: {job.path.name}", number, len(jobs))
             try:
-                facts[name] = _add(facts[name], _one(config, name, path, jobs[number:]))
+                facts[job.source] = _add(facts[job.source], _one(config, job, jobs[number:]))
             except InputError as error:
-                trouble[name].append(error)
+                trouble[job.source].append(error)
         progress("observations", len(jobs), len(jobs))
     notes = {name: "; ".join(str(e) for e in errors) for name, errors in trouble.items()}
     _judge(config, trouble, named, any(files.values()))
@@ -227,22 +237,41 @@ def _files(config: Config, name: str, trouble: list[StormdaError]) -> list[Path]
     return list(dict.fromkeys(found))
 
 
-def _one(config: Config, name: str, path: Path, later: list[tuple[str, Path]]) -> Observations:
+def _jobs(config: Config, name: str, files: list[Path], trouble: list[StormdaError]) -> list[_Job]:
+    """The files of a source as the store knows them: by their names below what all have in common, and their content.
+
+    The common folder is a matter of the configuration alone: new files do not change the names of old ones.
+    """
+    base = os.path.commonpath([_folder(config.path(text)) for text in config.observations.sources[name].files])
+    jobs: list[_Job] = []
+    for path in files:
+        relative = os.path.relpath(os.path.abspath(path), base)
+        try:
+            jobs.append(_Job(name, path, Input(Path(relative).as_posix(), digest(path))))
+        except (InputMissing, InputError) as error:
+            trouble.append(error)
+    return jobs
+
+
+def _folder(path: Path) -> str:
+    """The folder of a file, or of a pattern as far as it has no wildcard."""
+    path = Path(os.path.abspath(path))
+    if path.exists():
+        return str(path.parent)
+    return str(next(p for p in path.parents if not glob.has_magic(str(p))))
+
+
+def _one(config: Config, job: _Job, later: list[_Job]) -> Observations:
     """Read a file, check it against itself and what came before, and store it."""
-    source = config.observations.sources[name]
-    observations = READERS[source.kind](
-        source.model_copy(update={"files": (glob.escape(str(path)),)}), name, config.path
-    )
+    source = config.observations.sources[job.source]
+    own = source.model_copy(update={"files": (glob.escape(str(job.path)),)})
+    observations = READERS[source.kind](own, job.source, config.path)
     store = build.store(config)
-    before = _before(config, store, observations, [batch_id(n, _inputs(p)) for n, p in later])
+    before = _before(config, store, observations, store.given((j.source, j.origin) for j in later))
     checked = run_static(Observations.concat([before, observations]), config.quality.static)
     observations = Observations(checked.table.slice(len(before)))
-    store.add(observations, name, _inputs(path))
+    store.add(observations, job.source, job.origin)
     return observations
-
-
-def _inputs(path: Path) -> list[str]:
-    return [os.path.abspath(path)]
 
 
 def _before(config: Config, store: ObservationStore, new: Observations, without: list[str]) -> Observations:

@@ -1,28 +1,31 @@
 """The observation store: Parquet, one file a batch, and a manifest that says which files count.
 
-A batch is what one source gave from one set of inputs. The manifest is the only truth: a file that it does not name
-(left by a process that was killed) is never read, and is removed by the next writer. A batch is written first, then the
-manifest is replaced, so that a reader sees all of a batch or nothing. Adding the same source and inputs again replaces
-their batch: whoever starts again after a failure gets the same store. Writers wait for each other at a lock; readers
-never wait.
+A batch is what one source gave from one input. The manifest is the only truth: a file that it does not name (left by a
+process that was killed) is never read, and is removed by the next writer. A batch is written first, then the manifest
+is replaced, so that a reader sees all of a batch or nothing. Writers wait for each other at a lock; readers never wait.
 
-    <path>/manifest.json           [{id, source, inputs, file, rows, first, last, written}, ...]
+    <path>/manifest.json           [{id, source, name, sha256, file, rows, first, last, written}, ...]
     <path>/batches/<id>-<n>.parquet    rows ordered by time; n grows with each replacement
     <path>/.lock
+
+An input is known by its name and by its content, never by where it lies. The same name replaces its batch (the file has
+changed), and so does the same content (it was renamed): whoever starts again after a failure, or after the data have
+moved, gets the same store. Older stores name an input by its whole path; such a batch is replaced where the
+path ends in the name.
 
 A window is half-open, (start, end]: adjoining windows share no row and miss none.
 """
 
-__all__ = ["ObservationStore"]
+__all__ = ["Input", "ObservationStore"]
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -44,17 +47,46 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
+class Input:
+    """What a batch is read from.
+
+    Args:
+        name: of the file, below the folder that all files of its source share: `2019/synop.csv`.
+        sha256: of its content, hexadecimal; empty where it is not known.
+    """
+
+    name: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class _Batch:
     """A line of the manifest; `first` and `last` are None where no row has a time."""
 
     id: str
     source: str
-    inputs: list[str]
+    name: str
+    sha256: str
     file: str
     rows: int
     first: str | None
     last: str | None
     written: str
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> "_Batch":
+        """A line as it is, or one of an older store, which named the whole path of its input."""
+        if "inputs" not in line:
+            return cls(**line)
+        rest = {key: value for key, value in line.items() if key != "inputs"}
+        return cls(name=line["inputs"][0], sha256="", **rest)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """The name of its input, with the source; of a whole path, everything that it ends in."""
+        yield self.source, self.name
+        if self.name.startswith("/"):
+            parts = PurePosixPath(self.name).parts
+            yield from ((self.source, "/".join(parts[k:])) for k in range(1, len(parts)))
 
 
 class ObservationStore:
@@ -67,13 +99,13 @@ class ObservationStore:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, observations: Observations, source: str, inputs: Sequence[str]) -> str:
-        """Store what a source gave from its inputs, in place of what these gave before.
+    def add(self, observations: Observations, source: str, origin: Input) -> str:
+        """Store what a source gave from an input, in place of what it gave before.
 
         Args:
             observations: rows; an empty table is remembered too.
             source: the key of the source in the configuration.
-            inputs: what they were read from: with the source, the identity of the batch.
+            origin: what they were read from.
 
         Returns:
             The id of the batch.
@@ -83,20 +115,24 @@ class ObservationStore:
             AlreadyRunning: another writer holds the lock for more than a minute.
         """
         table = observations.table.sort_by("time")
-        id_ = batch_id(source, inputs)
+        id_ = _id(source, origin.name)
         with self._locked():
-            batches = {b.id: b for b in self._batches()}
-            number = 1 + int(batches[id_].file.rsplit("-", 1)[-1].split(".")[0]) if id_ in batches else 0
+            before = self._batches()
+            replaced = set(_given(before, [(source, origin)]))
+            number = max((1 + int(b.file.rsplit("-", 1)[-1].split(".")[0]) for b in before if b.id == id_), default=0)
             file = f"{id_}-{number}.parquet"
             with atomic(self.path / "batches" / file) as temporary:
                 pq.write_table(table, temporary, row_group_size=_GROUP, compression="zstd")
-            first, last = _span(table)
             written = datetime.now(UTC).isoformat(timespec="seconds")
-            batches[id_] = _Batch(id_, source, list(inputs), file, table.num_rows, first, last, written)
-            ordered = sorted(batches.values(), key=lambda b: (b.source, b.inputs))
-            write_text(self._manifest, json.dumps([asdict(b) for b in ordered], indent=1))
-            self._sweep({b.file for b in ordered})
+            batch = _Batch(id_, source, origin.name, origin.sha256, file, table.num_rows, *_span(table), written)
+            batches = sorted([batch, *(b for b in before if b.id not in replaced)], key=lambda b: (b.source, b.name))
+            write_text(self._manifest, json.dumps([asdict(b) for b in batches], indent=1))
+            self._sweep({b.file for b in batches})
         return id_
+
+    def given(self, origins: Iterable[tuple[str, Input]]) -> list[str]:
+        """The ids of the batches that these inputs, each with its source, would replace."""
+        return _given(self._batches(), origins)
 
     def read(
         self,
@@ -146,10 +182,10 @@ class ObservationStore:
 
     def _batches(self) -> list[_Batch]:
         try:
-            return [_Batch(**entry) for entry in json.loads(self._manifest.read_text(encoding="utf-8"))]
+            return [_Batch.of(line) for line in json.loads(self._manifest.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, LookupError, OSError) as error:
             hint = "remove the folder and run stormda ingest"
             raise InputError(f"the manifest is damaged: {error}", file=self._manifest, hint=hint) from error
 
@@ -206,9 +242,15 @@ class ObservationStore:
                 file.unlink(missing_ok=True)
 
 
-def batch_id(source: str, inputs: Sequence[str]) -> str:
-    """The identity of what a source gave from its inputs: the source's name and a digest."""
-    digest = hashlib.sha256(json.dumps([source, list(inputs)]).encode()).hexdigest()[:16]
+def _given(batches: Iterable[_Batch], origins: Iterable[tuple[str, Input]]) -> list[str]:
+    known = list(origins)
+    names = {(source, origin.name) for source, origin in known}
+    contents = {(source, origin.sha256) for source, origin in known if origin.sha256}
+    return [b.id for b in batches if (b.source, b.sha256) in contents or not names.isdisjoint(b.names())]
+
+
+def _id(source: str, name: str) -> str:
+    digest = hashlib.sha256(json.dumps([source, name]).encode()).hexdigest()[:16]
     return f"{''.join(c if c.isalnum() else '_' for c in source)}-{digest}"
 
 

@@ -17,6 +17,7 @@ from stormda.pipeline.check import check
 from stormda.pipeline.findings import Findings, Status
 from stormda.state import State
 from stormda.store.archive import write_archive
+from stormda.store.observations import Input
 from stormda.variables import Channel
 
 CYCLE = np.datetime64("2020-01-10T06:00", "s")
@@ -73,7 +74,7 @@ def observe(config: Config, count: int, source: str = "synop") -> None:
         "value": np.full(count + 1, 1e5),
         "qc": np.array([0] * count + [int(QC.RANGE)], dtype=np.int32),
     }
-    build.store(config).add(Observations.of(columns), source, [source])
+    build.store(config).add(Observations.of(columns), source, Input(source))
 
 
 def states(findings: Findings) -> dict[str, str]:

@@ -103,6 +103,46 @@ def test_new_files_join_and_changed_files_replace(folder: Path) -> None:
     assert values["A", 270.0] == 4
 
 
+def test_data_that_moved_are_the_same_data(tmp_path: Path, folder: Path) -> None:
+    config = make(folder, f"run_dir={tmp_path / 'elsewhere'}")
+    first = ingest(config)
+    before, moved = table(config), tmp_path / "moved" / "deep"
+    moved.mkdir(parents=True)
+    for file in folder.glob("*.csv"):
+        file.rename(moved / file.name)
+    config = make(moved, f"run_dir={tmp_path / 'elsewhere'}")
+    assert [s.codes for s in ingest(config).sources] == [s.codes for s in first.sources]
+    assert table(config) == before
+    write(moved, "one-b.csv", ["A,2019-02-17T14,50,5,279"])  # changed after it moved
+    (moved / "one-a.csv").rename(moved / "one-0.csv")  # renamed
+    ingest(config)
+    one = [row[1:] for row in table(config) if row[0] == "one"]
+    assert one == [("A", 279.0, 0), ("A", 280.0, 0), ("A", 281.0, 4), ("B", 365.0, 3)]
+
+
+def test_files_of_one_name_in_several_folders_are_several_files(tmp_path: Path) -> None:
+    for day in (17, 18):
+        (tmp_path / f"{day}").mkdir()
+        write(tmp_path / f"{day}", "t.csv", [f"A,2019-02-{day}T12,50,5,2{day}"])
+    base = make(tmp_path).observations.sources["two"].model_dump()
+    for files in (["*/t.csv"], ["17/*.csv", "18/t.csv"], [str(tmp_path / "1?" / "t.csv")]):
+        config = make(tmp_path, sources={"two": base | {"files": files}})
+        for _ in range(2):
+            ingest(config)
+            assert [row[2] for row in table(config)] == [217.0, 218.0], files
+
+
+def test_the_same_file_twice_is_read_as_one(tmp_path: Path) -> None:
+    """Neither copy is a duplicate of the other: the second takes the place of the first."""
+    for name in ("one-a.csv", "one-b.csv"):
+        write(tmp_path, name, ["A,2019-02-17T12,50,5,280"])
+    write(tmp_path, "two.csv", ["B,2019-02-17T12,50,5,280"])
+    config = make(tmp_path)
+    for _ in range(2):
+        ingest(config)
+        assert table(config) == [("one", "A", 280.0, 0), ("two", "B", 280.0, 0)]
+
+
 def test_in_two_steps_as_in_one(folder: Path) -> None:
     config = make(folder)
     ingest(config, ["one"])

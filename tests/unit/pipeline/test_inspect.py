@@ -20,7 +20,7 @@ from stormda.state import State
 from stormda.store.analysis import write_analysis
 from stormda.store.archive import write_archive
 from stormda.store.feedback import write_feedback
-from stormda.store.observations import ObservationStore
+from stormda.store.observations import Input, ObservationStore
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_json
 from stormda.types import Array
@@ -117,8 +117,8 @@ def test_an_archive(tmp_path: Path) -> None:
 
 def test_an_observation_store(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path / "observations")
-    store.add(observations().where(np.arange(6) < 4), "synop", ["a.csv"])
-    store.add(observations().where(np.arange(6) >= 4), "temp", ["b.bufr"])
+    store.add(observations().where(np.arange(6) < 4), "synop", Input("a.csv"))
+    store.add(observations().where(np.arange(6) >= 4), "temp", Input("b.bufr"))
     found = inspect(tmp_path / "observations")
     assert found.kind == "observation store"
     assert fact(found, "values") == "6"
@@ -284,7 +284,7 @@ def test_a_run_says_which_stages_are_done(tmp_path: Path) -> None:
         assert (found.kind, found.columns) == ("run", ("stage", "product", "done", "what is there"))
         return {product: (state, words) for _, product, state, words in found.rows}
 
-    ObservationStore(tmp_path / "observations").add(observations(), "synop", ["a.csv"])
+    ObservationStore(tmp_path / "observations").add(observations(), "synop", Input("a.csv"))
     states = done()
     assert states["observations"] == ("yes", "synop: 6 values")
     others = ["archive.zarr", "weights.safetensors", "analyses", "forecasts", "verification", "twin"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stormda.errors import InputError, OutputError
 from stormda.observations import Observations
-from stormda.store.observations import ObservationStore
+from stormda.store.observations import Input, ObservationStore
 from stormda.time import Window
 
 T0 = np.datetime64("2019-02-17T12:00:00", "s")
@@ -49,7 +49,7 @@ def values(observations: Observations) -> list[float]:
 
 def test_windows_are_half_open(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path / "store")
-    store.add(rows([0, 30, 60]), "synop", ["a"])
+    store.add(rows([0, 30, 60]), "synop", Input("a"))
     assert values(store.read(minutes(0, 60))) == [30, 60]
 
 
@@ -60,8 +60,8 @@ def test_adjoining_windows_share_no_row_and_miss_none(
 ) -> None:
     store = ObservationStore(tmp_path_factory.mktemp("store"))
     half = len(times) // 2
-    store.add(rows(times[:half]), "synop", ["a"])
-    store.add(rows(times[half:]), "synop", ["b"])
+    store.add(rows(times[:half]), "synop", Input("a"))
+    store.add(rows(times[half:]), "synop", Input("b"))
     edges = [-100, *sorted(cuts), 100]
     parts = [values(store.read(minutes(a, b))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     assert sorted(v for part in parts for v in part) == sorted(float(t) for t in times)
@@ -69,17 +69,64 @@ def test_adjoining_windows_share_no_row_and_miss_none(
 
 def test_adding_again_replaces(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
-    first = store.add(rows([1, 2, 3]), "synop", ["a", "b"])
-    store.add(rows([7]), "synop", ["c"])
-    again = store.add(rows([4]), "synop", ["a", "b"])
+    first = store.add(rows([1, 2, 3]), "synop", Input("ab"))
+    store.add(rows([7]), "synop", Input("c"))
+    again = store.add(rows([4]), "synop", Input("ab"))
     assert first == again
     assert values(store.read(minutes(0, 60))) == [4, 7]
     assert len(list((tmp_path / "batches").iterdir())) == 2  # what was replaced is gone
 
 
+def test_the_same_name_is_the_same_input_changed(tmp_path: Path) -> None:
+    store = ObservationStore(tmp_path)
+    store.add(rows([1]), "synop", Input("2019/a.csv", "11"))
+    store.add(rows([2]), "synop", Input("2020/a.csv", "22"))  # of another folder: another file
+    store.add(rows([3]), "temp", Input("2019/a.csv", "11"))  # of another source
+    store.add(rows([4]), "synop", Input("2019/a.csv", "44"))
+    assert values(store.read(minutes(0, 60))) == [2, 3, 4]
+    assert len(list((tmp_path / "batches").iterdir())) == 3
+
+
+def test_the_same_content_is_the_same_input_renamed(tmp_path: Path) -> None:
+    store = ObservationStore(tmp_path)
+    old = store.add(rows([1]), "synop", Input("a.csv", "11"))
+    store.add(rows([2]), "synop", Input("c.csv"))
+    assert store.given([("synop", Input("b.csv", "11")), ("synop", Input("d.csv"))]) == [old]
+    new = store.add(rows([1]), "synop", Input("b.csv", "11"))
+    assert new != old and store.given([("synop", Input("a.csv", "33"))]) == []
+    assert values(store.read(minutes(0, 60))) == [1, 2]
+    # Nothing is known of the content of c.csv: that it has no digest makes it no other input's equal.
+    store.add(rows([3]), "synop", Input("d.csv"))
+    assert values(store.read(minutes(0, 60))) == [1, 2, 3]
+
+
+def test_an_older_store_is_read_and_its_batches_are_replaced(tmp_path: Path) -> None:
+    """A line of its manifest has `inputs`, a list with one whole path, in the place of name and sha256."""
+    store = ObservationStore(tmp_path)
+    for minute, name in enumerate(["2019/a.csv", "2020/a.csv"], start=1):
+        store.add(rows([minute]), "synop", Input(name))
+    lines = json.loads((tmp_path / "manifest.json").read_text())
+    for line in lines:
+        assert line.pop("sha256") == ""
+        line["inputs"] = [f"/old/place/{line.pop('name')}"]
+        line["id"] = f"synop-{hash(line['inputs'][0]) % 2**32:x}"
+    (tmp_path / "manifest.json").write_text(json.dumps(lines))
+    assert values(store.read(minutes(0, 60))) == [1, 2]
+    store.add(rows([3]), "synop", Input("2019/a.csv", "33"))
+    assert values(store.read(minutes(0, 60))) == [2, 3]
+    store.add(rows([4]), "synop", Input("0/a.csv", "44"))  # ends alike in letters, not in folders
+    assert values(store.read(minutes(0, 60))) == [2, 3, 4]
+    store.add(rows([5]), "synop", Input("a.csv", "55"))
+    assert values(store.read(minutes(0, 60))) == [3, 4, 5]
+
+
 def test_order_does_not_depend_on_who_wrote_first(tmp_path: Path) -> None:
     one, two = ObservationStore(tmp_path / "1"), ObservationStore(tmp_path / "2")
-    batches = [(rows([1, 5]), "synop", ["a"]), (rows([2], "temp"), "temp", ["b"]), (rows([3]), "synop", ["c"])]
+    batches = [
+        (rows([1, 5]), "synop", Input("a")),
+        (rows([2], "temp"), "temp", Input("b")),
+        (rows([3]), "synop", Input("c")),
+    ]
     for batch in batches:
         one.add(*batch)
     for batch in reversed(batches):
@@ -90,8 +137,8 @@ def test_order_does_not_depend_on_who_wrote_first(tmp_path: Path) -> None:
 
 def test_sources_and_batches_can_be_left_out(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
-    id_ = store.add(rows([1]), "synop", ["a"])
-    store.add(rows([2], "temp"), "temp", ["a"])
+    id_ = store.add(rows([1]), "synop", Input("a"))
+    store.add(rows([2], "temp"), "temp", Input("a"))
     assert values(store.read(minutes(0, 60), ["temp"])) == [2]
     assert values(store.read(minutes(0, 60), without=[id_])) == [2]
     assert len(store.read(minutes(0, 60), [])) == 0
@@ -100,7 +147,7 @@ def test_sources_and_batches_can_be_left_out(tmp_path: Path) -> None:
 def test_box(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
     for number, longitude in enumerate([-179.0, 5.0, 179.0]):
-        store.add(rows([number + 1], longitude=longitude), "synop", [str(number)])
+        store.add(rows([number + 1], longitude=longitude), "synop", Input(str(number)))
     window = minutes(0, 60)
     assert values(store.read(window, bbox=(0, 40, 10, 60))) == [2]
     assert values(store.read(window, bbox=(0, 51, 10, 60))) == []
@@ -119,8 +166,8 @@ def test_a_store_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
 def test_rows_without_time_are_stored_and_counted_but_in_no_window(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
     observations = rows([1, 2]).replace(time=np.array(["NaT", T0 + np.timedelta64(1, "m")], dtype="datetime64[us]"))
-    store.add(observations, "synop", ["a"])
-    store.add(rows([]), "temp", ["b"])
+    store.add(observations, "synop", Input("a"))
+    store.add(rows([]), "temp", Input("b"))
     assert len(store.read(minutes(-10000, 10000))) == 1
     assert store.summary() == [
         {"source": "synop", "batches": 1, "rows": 2, "first": "2019-02-17T12:01:00", "last": "2019-02-17T12:01:00"},
@@ -130,12 +177,12 @@ def test_rows_without_time_are_stored_and_counted_but_in_no_window(tmp_path: Pat
 
 def test_what_a_killed_writer_left_is_not_read_and_is_removed(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
-    store.add(rows([1]), "synop", ["a"])
+    store.add(rows([1]), "synop", Input("a"))
     complete = next((tmp_path / "batches").iterdir()).read_bytes()
     (tmp_path / "batches" / "synop-ffff-0.parquet").write_bytes(complete)  # written, not yet in the manifest
     (tmp_path / "batches" / ".synop-eeee-0.partial.parquet").write_bytes(complete[:100])
     assert values(store.read(minutes(0, 60))) == [1]
-    store.add(rows([2]), "synop", ["b"])
+    store.add(rows([2]), "synop", Input("b"))
     assert values(store.read(minutes(0, 60))) == [1, 2]
     assert len(list((tmp_path / "batches").iterdir())) == 2
 
@@ -143,12 +190,12 @@ def test_what_a_killed_writer_left_is_not_read_and_is_removed(tmp_path: Path) ->
 _WRITER = """
 import sys
 import numpy as np
-from stormda.store.observations import ObservationStore
+from stormda.store.observations import Input, ObservationStore
 from tests_rows import rows
 store = ObservationStore(__import__("pathlib").Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(int(sys.argv[3])):
-    store.add(rows([number + 1], sys.argv[2]), sys.argv[2], [str(number)])
+    store.add(rows([number + 1], sys.argv[2]), sys.argv[2], Input(str(number)))
 """
 
 
@@ -179,13 +226,13 @@ def test_kill_leaves_whole_batches(tmp_path: Path) -> None:
     writer.wait(10)
     seen = values(store.read(minutes(0, 100000)))
     assert seen == [float(n) for n in range(1, len(seen) + 1)]
-    store.add(rows([0]), "temp", ["after"])  # the dead writer's lock holds nobody up
+    store.add(rows([0]), "temp", Input("after"))  # the dead writer's lock holds nobody up
     assert values(store.read(minutes(-1, 100000))) == [0.0, *seen]
 
 
 def test_damage_is_an_input_error(tmp_path: Path) -> None:
     store = ObservationStore(tmp_path)
-    store.add(rows([1]), "synop", ["a"])
+    store.add(rows([1]), "synop", Input("a"))
     file = next((tmp_path / "batches").iterdir())
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(InputError, match="damaged"):
@@ -201,10 +248,10 @@ def test_damage_is_an_input_error(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
-        ObservationStore(tmp_path / "file" / "store").add(rows([1]), "synop", ["a"])
+        ObservationStore(tmp_path / "file" / "store").add(rows([1]), "synop", Input("a"))
 
 
 def test_batches_are_ordered_by_time(tmp_path: Path) -> None:
-    ObservationStore(tmp_path).add(rows([5, 1, 3]), "synop", ["a"])
+    ObservationStore(tmp_path).add(rows([5, 1, 3]), "synop", Input("a"))
     table = pq.read_table(next((tmp_path / "batches").iterdir()))
     assert table.column("value").to_pylist() == [1, 3, 5]
