@@ -10,7 +10,7 @@ import typer
 
 from stormda import __version__
 
-from . import config, failure
+from . import bench, config, failure
 from .assimilate import assimilate
 from .check import check
 from .demo import demo
@@ -45,6 +45,7 @@ app.command(rich_help_panel="Work")(verify)
 app.command(rich_help_panel="Work")(twin)
 app.command(rich_help_panel="Look")(inspect)
 app.command(rich_help_panel="Look")(doctor)
+app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 
 
 def _version(wanted: bool) -> None:

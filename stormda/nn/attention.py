@@ -165,7 +165,7 @@ class Attention(nn.Module):
         q = self.query_norm(self._split(self.query(x_BND)))
         k, v = (self._split(part) for part in self.key_value(context_BMD).split(self.width, dim=-1))
         k, v = self.key_norm(k).expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
-        y, _ = layout.merge(*attend(rotate(q, *angles_query), rotate(k, *angles_key), v))
+        y = _read(rotate(q, *angles_query), rotate(k, *angles_key), v, layout)
         if self.latents is not None and self.gate is not None:
             gate = torch.sigmoid(self.gate)
             y = (1 - gate) * y + gate * self._through_latents(q, k, v, layout)
@@ -175,8 +175,8 @@ class Attention(nn.Module):
     def _through_latents(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         assert self.latents is not None
         latents = self.key_norm(self.latents).expand(len(q), -1, -1, -1)
-        z, _ = layout.merge(*attend(latents, k, v))  # over the tokens of all parts
-        return attend(q, latents, z)[0]
+        z = _read(latents, k, v, layout)  # over the tokens of all parts
+        return _read(q, latents, z, WHOLE)
 
     def _split(self, x_BND: Tensor) -> Tensor:
         return x_BND.view(*x_BND.shape[:-1], self.heads, self.size).transpose(1, 2)
@@ -216,6 +216,13 @@ class _Batches:
     def __iter__(self) -> Iterator[Piece]:
         for queries, keys in self.tiles.batches(self.tokens, self.device):
             yield Piece((queries, queries, queries, keys), queries)
+
+
+def _read(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor, layout: Layout) -> Tensor:
+    """Attention over the keys of all parts; the log-sum-exp costs scores in memory where it has no kernel."""
+    if layout is WHOLE and q_BhND.device.type != "cpu":
+        return functional.scaled_dot_product_attention(q_BhND, k_BhMD, v_BhMD)
+    return layout.merge(*attend(q_BhND, k_BhMD, v_BhMD))[0]
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

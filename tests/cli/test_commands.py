@@ -165,3 +165,18 @@ def test_times_of_a_period_are_both_ends_and_the_steps_between() -> None:
     assert Times().every(day) == []
     with pytest.raises(ConfigError):
         Times(["2019-02-26"], "2019-02-26", "2019-02-27").every(day)
+
+
+def test_bench_takes_numbers_one_after_another(stormda: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Seen] = []
+
+    def record(*arguments: Any, **named: Any) -> Seen:
+        calls.append(Seen(arguments, named))
+        return Seen()
+
+    monkeypatch.setattr("stormda.pipeline.bench.attention", record)
+    assert stormda(*"bench attention --preset nano --tokens 4096 16384 65536 --tile 4 --json".split()).code == 0
+    assert calls[0].arguments == ("nano", [4096, 16384, 65536]) and calls[0].named["tile"] == 4
+    assert stormda("bench", "attention", "--tokens", "8", "--tokens", "16", "--dry-run").code == 0
+    assert calls[1].arguments[1] == [8, 16] and calls[1].named["dry_run"] is True
+    assert stormda("bench", "attention", "--tokens", "many").code == 2
