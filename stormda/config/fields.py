@@ -4,7 +4,17 @@ Each reads what people write (`6h`, `2019-02-17T12Z`, `0..19`) and is written ba
 read says what it is not and how to write it; `explain` finds that hint in the error's context.
 """
 
-__all__ = ["ChannelName", "Duration", "Period", "Section", "Seeds", "Time", "VariableName", "write_duration"]
+__all__ = [
+    "ChannelName",
+    "Duration",
+    "InputPath",
+    "Period",
+    "Section",
+    "Seeds",
+    "Time",
+    "VariableName",
+    "write_duration",
+]
 
 import difflib
 import re
@@ -12,7 +22,16 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stormda.errors import ConfigError
@@ -54,6 +73,15 @@ Duration = Annotated[
     PlainSerializer(write_duration),
     WithJsonSchema({"type": "string", "examples": ["6h", "90min", "1d"]}),
 ]
+
+
+def _write_path(text: str, info: SerializationInfo) -> str:
+    """As it is, or what the serialisation's context, a function, makes of it."""
+    return str(info.context(text)) if callable(info.context) else text
+
+
+InputPath = Annotated[str, PlainSerializer(_write_path, return_type=str)]
+"""A file to read: below the folder of the configuration unless absolute."""
 
 
 def _seeds(value: Any) -> Any:

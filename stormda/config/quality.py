@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stormda.config.fields import ChannelName, Section, Seeds, VariableName
+from stormda.config.fields import ChannelName, InputPath, Section, Seeds, VariableName
 
 _OPTIONS = {  # of each check, beside `variables` and `platforms`
     "range": {"ranges"},
@@ -23,7 +23,9 @@ class OperatorConfig(Section):
     kind: Literal["interpolate", "height", "level", "wind_speed"] = "interpolate"
     channel: ChannelName | None = Field(None, description="the channel that is observed; empty: by name and level")
     lapse_rate: float = Field(0.0065, description="K m-1, for kind height")
-    orography: str | None = Field(None, description="NetCDF file, the grid's surface height [m]; empty: no correction")
+    orography: InputPath | None = Field(
+        None, description="NetCDF file, the grid's surface height [m]; empty: no correction"
+    )
     tolerance: float = Field(0.0, ge=0, description="hPa, for kind level: how far from the channel's level")
 
 

@@ -164,9 +164,21 @@ class _Schema(GenerateJsonSchema):
         return write_duration(dft) if isinstance(dft, np.timedelta64) else super().encode_default(dft)
 
 
-def dump(config: Config) -> str:
-    """The whole configuration as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+def dump(config: Config, folder: Path | None = None) -> str:
+    """The whole configuration as YAML, every default written out.
+
+    Args:
+        config: the configuration.
+        folder: where the text will be kept, if not beside the file that it came from. Then paths are written so that
+            they mean the same from there: inputs whole, `run_dir` relative to `folder`, so that a run that is moved
+            as a whole remains itself.
+    """
+    if folder is None:
+        tree = config.model_dump(mode="json")
+    else:
+        tree = config.model_dump(mode="json", context=config.path)
+        tree["run_dir"] = os.path.relpath(config.run, folder)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
 def schema() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stormda.config.fields import ChannelName, Duration, Period, Section, VariableName
+from stormda.config.fields import ChannelName, Duration, InputPath, Period, Section, VariableName
 
 _SIX_HOURS = np.timedelta64(6 * 3600, "s")
 
@@ -28,7 +28,7 @@ class GriddedSource(Section):
     """Files of gridded fields: the archive that a prior learns from, or a truth to verify against."""
 
     kind: Literal["netcdf", "grib", "zarr"] = "netcdf"
-    files: tuple[str, ...] = Field(min_length=1, description="paths, `*` allowed")
+    files: tuple[InputPath, ...] = Field(min_length=1, description="paths, `*` allowed")
     variables: dict[ChannelName, str] = Field(
         default={}, description="channel: name in the file; empty: found by name, standard name and level"
     )
@@ -74,7 +74,7 @@ class WindColumns(Section):
 class StationTable(Section):
     """A second table that tells where stations are."""
 
-    file: str
+    file: InputPath
     station_id: str
     latitude: str
     longitude: str
@@ -94,7 +94,7 @@ class ErrorModel(Section):
 
 
 class _Source(Section):
-    files: tuple[str, ...] = Field(min_length=1, description="paths, `*` allowed")
+    files: tuple[InputPath, ...] = Field(min_length=1, description="paths, `*` allowed")
     platform: str = "synop"
     policy: Literal["required", "warn", "optional"] = "warn"
     min_count: int = Field(1, ge=0, description="fewer values in the window than this count as missing")

@@ -2,6 +2,7 @@
 
 __all__ = ["Config", "resolve"]
 
+import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -68,4 +69,4 @@ class Config(Section):
 def resolve(folder: Path, text: str) -> Path:
     """`text` as a path, relative to `folder` unless absolute; `~` is the home folder."""
     path = Path(text).expanduser()
-    return path if path.is_absolute() else folder / path
+    return path if path.is_absolute() else Path(os.path.normpath(folder / path))

@@ -2,7 +2,7 @@
 
     background.nc, analysis.nc   the ensembles, physical units
     feedback.nc                  every observation of the window, its QC code, and H(x) of both ensembles
-    config.yaml                  the configuration, every default and override written out
+    config.yaml                  the configuration, every default and override written out; works from where it is
     provenance.json              how to make it again: versions, seeds, counts, hashes of the inputs
 
 The folder appears at once and complete, or not at all.
@@ -93,15 +93,14 @@ def publish(job: Job, product: Product) -> None:
     """
     used, withheld, _ = tally(product.observations)
     attributes = _attributes(job, product, used)
-    text = configuration.dump(job.config)
     with atomic_folder(job.folder) as folder:
         _ensemble(folder / "background.nc", job, product.background, attributes)
         _ensemble(folder / "analysis.nc", job, product.analysis, attributes, product.carry)
         hx = product.hx_background, product.hx_analysis
         write_feedback(folder / "feedback.nc", product.observations, *hx, attributes)
-        write_text(folder / "config.yaml", text)
+        write_text(folder / "config.yaml", configuration.dump(job.config, job.folder))
         facts = _facts(job, product) | {"used": used, "withheld": withheld}
-        write_json(folder / "provenance.json", provenance(text, **facts))
+        write_json(folder / "provenance.json", provenance(configuration.dump(job.config), **facts))
 
 
 def tally(observations: Observations) -> tuple[int, int, int]:

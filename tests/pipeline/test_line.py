@@ -188,6 +188,23 @@ def test_a_dry_run_on_nothing_makes_no_folder(world: World, tmp_path: Path) -> N
     assert ended.code == 0 and list(tmp_path.iterdir()) == []
 
 
+def test_the_configuration_beside_an_analysis_works_from_there(
+    analyses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... from any folder, and in a run that was moved as a whole: the other one is not touched."""
+    run = shutil.copytree(analyses, tmp_path / "deep" / "moved")
+    monkeypatch.chdir("/")
+    config, before = _folder(run, FIRST + 1) / "config.yaml", visible(analyses)
+    ended = command("verify", "-c", config, "verify.report=false")
+    assert ended.code == 0 and (run / "verification" / "gaussian" / "scores.json").is_file(), ended.err
+    shutil.rmtree(_folder(run, FIRST + 1, 1))
+    ended = command("assimilate", "-c", config, "--cycle", stamp(FIRST + 1))
+    assert ended.code == 0, ended.err
+    np.testing.assert_array_equal(_members(run, FIRST + 1, 1), _members(analyses, FIRST + 1, 1))
+    assert command("ingest", "-c", config, "--dry-run").code == 0  # the inputs are where they were
+    assert visible(analyses) == before
+
+
 # --- cycling ---------------------------------------------------------------------------------------------------------
 
 

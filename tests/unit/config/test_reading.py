@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from stormda.config import Config, Period, dump, load, schema
+from stormda.config import Config, Period, TableSource, dump, load, schema
 from stormda.config.fields import write_duration
 from stormda.errors import ConfigError, InputMissing
 from stormda.time import parse_duration
@@ -128,6 +128,37 @@ def test_paths_start_at_the_folder_of_the_file(
     assert config.path("data/x.nc") == tmp_path / "job" / "data" / "x.nc"
     assert config.path("/x.nc") == Path("/x.nc") and config.path("~/x.nc") == Path.home() / "x.nc"
     assert config.below_run("archive.zarr") == tmp_path / "job" / "run" / "archive.zarr"
+
+
+def test_a_dump_for_another_folder_means_the_same_there(
+    write: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("job/parent.yaml", "channels: [msl]\n")
+    stations = "{file: s.csv, station_id: s, latitude: a, longitude: b}"
+    synop = f"{{kind: table, files: [s/*.csv], station_id: s, time: t, stations: {stations}}}"
+    tree = f"""\
+extends: parent.yaml
+run_dir: ../run
+archive: {{sources: {{era: {{files: [era/*.nc, /whole.nc]}}}}}}
+observations: {{sources: {{synop: {synop}}}}}
+operators: {{t2m: {{kind: height, orography: z.nc}}}}
+verify: {{truth: {{files: [truth.nc]}}}}
+"""
+    config = load(write("job/a.yaml", tree))
+    assert dump(config) == dump(load(write("elsewhere/a.yaml", dump(config))))  # as it was
+    there = load(write("run/deep/down/config.yaml", dump(config, tmp_path / "run" / "deep" / "down")))
+    monkeypatch.chdir("/")
+    assert there.run == config.run == tmp_path / "run"
+    job = f"{tmp_path}/job"
+    assert there.archive.sources["era"].files == (f"{job}/era/*.nc", "/whole.nc")
+    source = there.observations.sources["synop"]
+    assert isinstance(source, TableSource) and source.stations is not None
+    assert source.files == (f"{job}/s/*.csv",) and source.stations.file == f"{job}/s.csv"
+    assert there.operators["t2m"].orography == f"{job}/z.nc"
+    assert there.verify.truth is not None and there.verify.truth.files == (f"{job}/truth.nc",)
+    # A run that is moved takes its run_dir along.
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert load(tmp_path / "moved" / "deep" / "down" / "config.yaml").run == tmp_path / "moved"
 
 
 def test_frozen() -> None:
