@@ -17,6 +17,7 @@ from torch import Tensor
 from stormda.assimilation.baselines.kf import closed_form
 from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
 from stormda.diffusion.linearise import rows
@@ -109,26 +110,36 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     """
     if method in ("kf", "oi"):
         return _closed_form(method, prior, problem, settings)
-    denoise = prior.denoiser(problem.history, problem.time)
-    guidance = settings.guidance
-    gaussian = prior.linear(problem.history, problem.time)
-
-    def posterior() -> Denoise:
-        return mmps(
-            denoise,
-            problem.operator,
-            problem.y,
-            problem.variance,
-            gaussian=gaussian,
-            tolerance=guidance.tolerance,
-            max_iterations=guidance.max_iterations,
-        )
-
+    posterior = guided(prior, problem, settings.guidance)
     sigmas = settings.sigmas(prior, smallest_error(problem, prior))
     ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
     carry = prior.carry(problem.history, problem.time, problem.operator, problem.y, problem.variance)
     # The next history is the mean of M members, which errs by P/M more than the expected state.
     return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
+
+
+def guided(prior: Prior, problem: Problem, guidance: "GuidanceConfig") -> Callable[[], Denoise]:
+    """Makes the posterior's denoiser for a batch of members.
+
+    A network's derivative is worth more than the covariance of its linear-Gaussian guess where there is little noise;
+    far above the size of a point's anomalies its errors, times sigma^2, outweigh what it knows.
+    """
+    history, time = problem.history, problem.time
+    denoise, gaussian = prior.denoiser(history, time), prior.linear(history, time)
+    data = (problem.operator, problem.y, problem.variance)
+    solver: dict[str, Any] = {"tolerance": guidance.tolerance, "max_iterations": guidance.max_iterations}
+    learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
+    limit = guidance.derivative_below if learned else 0.0
+
+    def share(sigma: float) -> float:
+        return prior.share(history, sigma)
+
+    def make() -> Denoise:
+        above = jfps(denoise, *data, gaussian, share=share, **solver)
+        below = mmps(denoise, *data, gaussian=gaussian, **solver)
+        return lambda x, sigma: (below if float(sigma) < limit else above)(x, sigma)
+
+    return make
 
 
 def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> Tensor | None:

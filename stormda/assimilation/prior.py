@@ -55,7 +55,10 @@ class Prior(Protocol):
         """E[x | x_t, history] at the analysis time."""
 
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
-        """The linear-Gaussian model nearest to it: a preconditioner, and the whole prior where that is Gaussian."""
+        """The linear-Gaussian model nearest to it: the whole prior where that is Gaussian."""
+
+    def share(self, history: History, sigma: float) -> float:
+        """Error variance of the denoiser at a noise level, in units of that of the linear-Gaussian model."""
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
@@ -143,6 +146,10 @@ class GaussianPrior:
         p = self._error_covariance(history) if history.covariance is None else history.covariance.double()
         covariance = self.propagator @ p @ self.propagator.T + self.noise
         return Gaussian(mean.reshape(*m.shape[:-1], *shape), self.modes, (covariance + covariance.T) / 2, self.residual)
+
+    def share(self, history: History, sigma: float) -> float:
+        """All of it."""
+        return 1.0
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """The Wiener filter of that Gaussian."""

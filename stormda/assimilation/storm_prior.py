@@ -5,9 +5,10 @@ Where no frame of history is there, the same network is the climatological prior
 
 __all__ = ["StormPrior"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class StormPrior:
 
     Args:
         model: the denoiser, in float32; other precisions are converted on the way in and out.
+        losses: validation loss by noise level, with history and without.
     """
 
     channels: tuple[Channel, ...]
@@ -42,6 +44,7 @@ class StormPrior:
     step: np.timedelta64
     sigma_max: float
     model: EDM
+    losses: tuple[Mapping[float, float], Mapping[float, float]]
 
     @classmethod
     def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
@@ -84,7 +87,10 @@ class StormPrior:
         model.load_state_dict(dict(t))
         model.requires_grad_(False).eval()
         frames = int(weights.architecture["frames"])
-        return cls(weights.channels, weights.grid, weights.normaliser, frames, weights.step, weights.sigma[1], model)
+        losses = _losses(weights.card, "loss at "), _losses(weights.card, "cold loss at ")
+        return cls(
+            weights.channels, weights.grid, weights.normaliser, frames, weights.step, weights.sigma[1], model, losses
+        )
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B."""
@@ -102,11 +108,25 @@ class StormPrior:
         guess: Guess = self.model.guess(*_batched(history))
         return guess.gaussian()
 
+    def share(self, history: History, sigma: float) -> float:
+        """The validation loss, interpolated in ln sigma; 1 where it is not known."""
+        losses = self.losses[0] if bool(history.mask.any()) else self.losses[1]
+        if not losses:
+            return 1.0
+        levels = sorted(losses)
+        return float(np.interp(np.log(sigma), np.log(levels), [losses[level] for level in levels]))
+
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
         """Nothing: the next cycle knows the error by the ensemble's spread."""
         return None
+
+
+def _losses(card: Mapping[str, Any], prefix: str) -> dict[float, float]:
+    """The scores `<prefix> <sigma>`."""
+    scores = card.get("scores", {})
+    return {float(name.removeprefix(prefix)): value for name, value in scores.items() if name.startswith(prefix)}
 
 
 def _batched(history: History) -> tuple[Tensor, Tensor, Tensor]:

@@ -80,9 +80,14 @@ class SamplerConfig(Section):
 
 
 class GuidanceConfig(Section):
-    """How observations enter: MMPS, solved by tolerance."""
+    """How observations enter: by the denoiser's error covariance, in a system solved by tolerance."""
 
-    kind: Literal["mmps"] = "mmps"
+    kind: Literal["mmps", "jfps"] = Field(
+        "mmps", description="error covariance from the network's derivative, or (faster) from its linear-Gaussian guess"
+    )
+    derivative_below: float = Field(
+        5.0, ge=0, description="mmps with storm: noise level below which the network's derivative is taken; jfps above"
+    )
     tolerance: float = Field(1e-2, gt=0, lt=1)
     max_iterations: int = Field(20, ge=1)
 

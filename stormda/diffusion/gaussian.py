@@ -73,6 +73,12 @@ class Gaussian:
         variance = sigma.to(x_BCHW) ** 2
         return m + self.apply(x_BCHW - m, values / (values + variance), self.residual / (self.residual + variance))
 
+    def spread(self, v_BCHW: Tensor, sigma: Tensor) -> Tensor:
+        """V[x | x_t] v = (S^-1 + I / sigma^2)^-1 v."""
+        values, variance = self._parts(v_BCHW.dtype)[0], sigma.to(v_BCHW) ** 2
+        inside, outside = (f * variance / (f + variance) for f in (values, self.residual))
+        return self.apply(v_BCHW, inside, outside)
+
     def product(self, v_BCHW: Tensor) -> Tensor:
         """S v."""
         return self.apply(v_BCHW, self._parts(v_BCHW.dtype)[0], self.residual)

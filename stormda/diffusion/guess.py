@@ -178,4 +178,5 @@ def _regression(before_TR: Tensor, after_TR: Tensor, ridge: float) -> Tensor:
     alone = torch.diag((before_TR * after_TR).mean(dim=0) / torch.diag(c0).clamp_min(1e-12))
     regular = c0 + ridge * torch.diag(c0).mean() * torch.eye(len(c0), dtype=c0.dtype, device=c0.device)
     beyond = before_TR.T @ (after_TR - before_TR @ alone.T) / len(before_TR)
-    return alone + torch.linalg.solve(regular, beyond).T
+    g: Tensor = alone + torch.linalg.solve(regular, beyond).T
+    return g

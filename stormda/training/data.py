@@ -125,6 +125,11 @@ class Batch:
     mask: Tensor
     forcing: Tensor
 
+    def forgotten(self) -> "Batch":
+        """The same truths without any past."""
+        nothing, one = torch.zeros_like(self.mean), torch.ones_like(self.error)
+        return Batch(self.x, nothing, one, torch.zeros_like(self.mask), self.forcing)
+
 
 @dataclass(eq=False)
 class Sampler:

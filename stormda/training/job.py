@@ -55,7 +55,7 @@ class Job:
     validation: Series
     normaliser: Normaliser
     grid: Grid
-    network: Mapping[str, int]
+    network: Mapping[str, Any]
     settings: Settings
     frames: int = 1
     modes: int = 0
@@ -180,17 +180,22 @@ class Validation:
         self.noise = draw_noise(self.forecast, g)
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """`loss`, `loss at <sigma>` and `rmse <channel>` of one-step mean forecasts, in climatological sd."""
+        """`loss`, `rmse <channel>` of one-step mean forecasts in climatological sd, and losses by noise level.
+
+        `loss` is the mean of `loss at <sigma>`; `cold loss at <sigma>` is that without any history.
+        """
         assert isinstance(model, EDM)
         scores = {}
         for level, batch, noise in self.sets:
             sigma = torch.full((len(batch.x),), level, device=batch.x.device)
-            error = denoising_error(model, batch, sigma, noise, self.weights)
-            scores[f"loss at {level:.3g}"] = float(error.mean())
+            for name, known in (("loss at", batch), ("cold loss at", batch.forgotten())):
+                error = denoising_error(model, known, sigma, noise, self.weights)
+                scores[f"{name} {level:.3g}"] = float(error.mean())
         b, level = self.forecast, self.density.sigma_max
         sigma = torch.full((len(b.x),), level, device=b.x.device)
         mean, _ = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
-        loss = sum(scores.values()) / len(scores)
+        losses = [value for name, value in scores.items() if name.startswith("loss at")]
+        loss = sum(losses) / len(losses)
         return {"loss": loss} | self._rmse("rmse", mean - b.x) | scores
 
     def persistence(self) -> dict[str, float]:

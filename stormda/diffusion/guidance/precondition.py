@@ -5,7 +5,7 @@ eigenvalues lambda along patterns U and rho in every other direction,
 
     V = U^T diag(c) U + c_rho (I - U^T U),      c = lambda sigma^2 / (lambda + sigma^2), the same for c_rho
 
-so the system is a diagonal plus a matrix of the rank of U, whose inverse costs two products with [N, R] (Woodbury 1950).
+so the system is a diagonal plus a matrix of the rank of U; its inverse costs two products with [N, R] (Woodbury 1950).
 A A^T beside the patterns is replaced by its diagonal, estimated by random signs (Hutchinson 1990,
 https://doi.org/10.1080/03610919008812866). Whatever is missed costs iterations, never accuracy.
 """

@@ -1,5 +1,6 @@
 """The STORM prior is the network that the file holds, for one history or one a member, in any precision."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from stormda.diffusion.history import History
 from stormda.errors import CheckpointError
 from stormda.grid import Grid
 from stormda.nn.storm import Storm
-from stormda.nn.weights import Weights, save_weights
+from stormda.nn.weights import Weights, load_weights, save_weights
 from stormda.normaliser import Normaliser
 from stormda.variables import Channel
 
@@ -83,3 +84,25 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     saved(path, width=32)
     with pytest.raises(CheckpointError, match="architecture"):
         StormPrior.load(path)
+
+
+def test_the_share_that_the_network_leaves_is_that_of_its_validation(tmp_path: Path) -> None:
+    saved(tmp_path / "w.safetensors")
+    assert StormPrior.load(tmp_path / "w.safetensors").share(history(), 1.0) == 1.0  # nothing is known of it
+    weights = load_weights(tmp_path / "w.safetensors")
+    scores = {"loss at 0.1": 0.9, "loss at 10": 0.5, "cold loss at 1": 0.8, "loss": 0.7}
+    prior = StormPrior.of(replace(weights, card={"scores": scores}))
+    # ln sigma halfway between, below and above the levels; the only level without history.
+    assert [prior.share(history(), sigma) for sigma in (1.0, 0.01, 99.0)] == pytest.approx([0.7, 0.9, 0.5])
+    assert prior.share(History.none(FRAMES, (1, *SHAPE)), 7.0) == 0.8
+
+
+def test_its_linear_part_is_the_guess(tmp_path: Path) -> None:
+    """An untrained network (its head is zero) is its linear part."""
+    model = saved(tmp_path / "w.safetensors")
+    prior = StormPrior.load(tmp_path / "w.safetensors")
+    torch.nn.init.zeros_(prior.model.network.head.weight)  # type: ignore[union-attr, arg-type]
+    past, x = history(), torch.randn(2, 1, *SHAPE)
+    expected, _ = model.guess(past.mean[None], past.error[None], past.mask[None]).denoise(x, torch.tensor([0.5]))
+    torch.testing.assert_close(prior.denoiser(past, TIME)(x, torch.tensor(0.5)), expected)
+    torch.testing.assert_close(prior.linear(past, TIME).mean, 0.9 * past.mean[-1])

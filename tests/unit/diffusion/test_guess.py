@@ -1,5 +1,6 @@
 """The linear-Gaussian guess is the dense Wiener filter of its model, and its estimate is honest on unseen times."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -122,8 +123,6 @@ def test_it_is_estimated_from_data() -> None:
     amplitude = 1 + 0.1 * torch.randn(t, 1, generator=g)
     waves = amplitude * torch.cos(phase - 2 * torch.pi * steps[:, None] / points)
     fields = (waves + 0.1 * torch.randn(t, points, generator=g))[:, None, None]
-    import numpy as np
-
     step = np.timedelta64(6, "h")
     data = Series(fields, np.datetime64("2001-01-01", "s") + step * np.arange(t), step, np.arange(t))
     linear = linear_guess(data, statistics(data, False), 1, 2)
