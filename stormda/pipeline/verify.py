@@ -172,7 +172,7 @@ def _read_truth(config: Config, source: GriddedSource, cycles: list[np.datetime6
     truth: dict[np.datetime64, _Fields] = {}
     key = "verify.truth"
     files = expand(source.files, config.path, key=f"{key}.files", folders=source.kind == "zarr")
-    for state in read_gridded(source, config.channels, files, times=np.asarray(cycles), key=key):
+    for state in read_gridded(source, config.channels, files, times=np.asarray(cycles), regular=True, key=key):
         for index in np.flatnonzero(np.isin(state.times, np.asarray(cycles))):
             truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))
     return truth

@@ -70,7 +70,8 @@ def read_sources(
 
     Raises:
         InputMissing: a file that is not there.
-        InputError: a channel that no source has, grids that differ, no common time, and all that reading finds.
+        InputError: a channel that no source has, grids that differ or are curvilinear, no common time, and all that
+            reading finds.
     """
     parts = []
     for name, source in sources.items():
@@ -78,7 +79,7 @@ def read_sources(
         parts += [_Part(path, source, f"{key}.{name}") for path in paths]
     if not parts:
         raise InputError("no gridded source is configured", key=key)
-    return _states(parts, channels, channels, plane, periodic, None, None, progress)
+    return _states(parts, channels, channels, plane, periodic, None, None, True, progress)
 
 
 def read_gridded(
@@ -90,6 +91,7 @@ def read_gridded(
     grid: Grid | None = None,
     plane: bool = False,
     periodic: tuple[bool, bool] | None = None,
+    regular: bool = False,
     key: str = "source",
     progress: Progress = silent,
 ) -> Iterator[State]:
@@ -102,6 +104,7 @@ def read_gridded(
         times: read only these, those of them that the source has [T].
         grid: give the fields on the points of this grid, in its order; the files may hold more points.
         plane, periodic: of the grid, as in `ArchiveConfig`.
+        regular: whether a curvilinear grid, with latitude and longitude at every point, is an error.
         key: configuration key of the source, for messages.
         progress: told about files and times.
 
@@ -113,7 +116,7 @@ def read_gridded(
     """
     parts = [_Part(path, source, key) for path in files]
     wanted = [c for c in channels if c in source.variables]
-    return _states(parts, channels, wanted, plane, periodic, grid, times, progress)
+    return _states(parts, channels, wanted, plane, periodic, grid, times, regular, progress)
 
 
 @dataclass(frozen=True)
@@ -210,12 +213,21 @@ def _states(
     periodic: tuple[bool, bool] | None,
     grid: Grid | None,
     only: Array | None,
+    regular: bool,
     progress: Progress,
 ) -> Iterator[State]:
     channels = [Channel.parse(name) for name in names]
     with _Files(parts, channels) as files:
         catalogue, targets, common = _scan(files, parts, channels, grid, progress)
         _check_complete(catalogue, files, parts, names, wanted)
+        if regular and not common.is_regular:
+            raise InputError(
+                f"the grid is curvilinear: latitude and longitude are 2-D fields of {common.shape[0]} x "
+                f"{common.shape[1]} points, not lines",
+                file=parts[0].path,
+                key=parts[0].key,
+                hint="regrid the files first to rows of latitude and columns of longitude, by cdo remapbil or xesmf",
+            )
         grid = grid or Grid(common.latitude, common.longitude, periodic or common.periodic, plane)
         cells = grid.shape[0] * grid.shape[1]
         catalogue = {c: _resolve(files, parts, c, e, targets, cells) for c, e in catalogue.items()}

@@ -14,9 +14,10 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 import yaml
 from safetensors.torch import save_file
-from tiny_world import FIRST, Ended, World, command, hidden, stamp, visible, write_archive
+from tiny_world import FIRST, LATITUDE, LONGITUDE, Ended, World, command, hidden, stamp, visible, write_archive
 
 CYCLE = ("--cycle", stamp(FIRST))
 
@@ -92,6 +93,17 @@ def _nan(folder: Path) -> None:
     _as_netcdf4(folder)
     with netCDF4.Dataset(folder / "archive.nc", "a") as file:
         file["msl"][5, 0, 0] = np.nan
+
+
+def _curvilinear(folder: Path) -> None:
+    """The archive on a grid that is turned a little: latitude and longitude at every point."""
+    with xr.open_dataset(folder / "archive.nc", engine="netcdf4") as file:
+        data = file.load().rename(latitude="y", longitude="x").drop_vars(["y", "x"])
+    latitude, longitude = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
+    places = {"nav_lat": latitude + longitude / 100, "nav_lon": longitude - latitude / 100}
+    data.assign_coords({name: (("y", "x"), field) for name, field in places.items()}).to_netcdf(
+        folder / "archive.nc", engine="netcdf4"
+    )
 
 
 def _units(**units: str) -> Callable[[Path], object]:
@@ -176,6 +188,7 @@ CASES = [
         "fill value in the archive", ("ingest",), 1, ("archive.nc", "t2m", "missing values", "2019-01-05T06:00Z"), _fill
     ),
     Case("NaN in the archive", ("ingest",), 1, ("archive.nc", "msl", "missing values", "2019-01-02T06:00Z"), _nan),
+    Case("curvilinear grid", ("ingest",), 1, ("archive.nc", "curvilinear", "regrid", "cdo", "xesmf"), _curvilinear),
     Case(
         "no training time",
         ("ingest",),

@@ -156,6 +156,27 @@ def test_no_common_time(tmp_path: Path) -> None:
         collect({"x": source(one, two)}, "t2m", "msl")
 
 
+def test_a_curvilinear_grid_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where observations have to be interpolated; before any field is read. To look at, it can be read."""
+    data = dataset(range(3)).rename(latitude="y", longitude="x").drop_vars(["y", "x"])
+    rows, columns = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
+    data["lat"] = ("y", "x"), rows + columns / 100, {"units": "degrees_north"}
+    data["lon"] = ("y", "x"), columns + rows / 100, {"units": "degrees_east"}
+    path = write(tmp_path / "a.nc", data.set_coords(["lat", "lon"]))
+    (state,) = read_gridded(source(path), ["t2m"], [Path(path)])
+    assert not state.grid.is_regular
+    monkeypatch.setattr(gridded.Layer, "read", lambda *_: pytest.fail("a field was read"))
+    for read in (
+        lambda: collect({"x": source(path)}),
+        lambda: list(read_gridded(source(path), ["t2m"], [Path(path)], regular=True, key="archive.sources.x")),
+    ):
+        with pytest.raises(InputError) as caught:
+            read()
+        words = "the grid is curvilinear: latitude and longitude are 2-D fields of 3 x 4 points, not lines"
+        hint = "regrid the files first to rows of latitude and columns of longitude, by cdo remapbil or xesmf"
+        assert str(caught.value) == f"{words} - file={path} key=archive.sources.x; hint: {hint}"
+
+
 def test_plane_and_periodic(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nc", dataset(range(3)))
     grid = collect({"x": source(path)}, plane=True, periodic=(True, True))[0].grid
