@@ -172,7 +172,7 @@ def test_patient_work_ends_by_itself_at_the_first_signal() -> None:
 
 def test_a_signal_in_the_middle_of_a_write_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffered stderr refuses a write inside a write: the handler must not talk."""
-    inside = []
+    inside: list[Any] = []
 
     class Err:
         def print(self, text: str, style: str | None = None) -> None:

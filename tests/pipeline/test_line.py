@@ -283,7 +283,7 @@ def test_a_covariance_in_another_basis_is_not_taken_for_ours(run: Run) -> None:
 
 
 @pytest.fixture
-def strange(world: World, run: Run, tmp_path: Path) -> Run:
+def strange(world: World, run: Run, tmp_path: Path) -> Callable[..., None]:
     """The run with another station table: `strange(change)` stores what `change` makes of the reports of one time."""
 
     def store(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -293,7 +293,7 @@ def strange(world: World, run: Run, tmp_path: Path) -> Run:
         ended = run("ingest", "--source", "stations", files)
         assert ended.code == 0, ended.err
 
-    return store  # type: ignore[return-value]
+    return store
 
 
 def test_an_observation_outside_the_grid_is_flagged_and_not_used(

@@ -45,7 +45,8 @@ def message(values: Array = VALUES, edition: int = 2, **keys: Any) -> bytes:
 
 
 def pressure(level: int, shift: float, **keys: Any) -> bytes:
-    return message(VALUES + shift, **({"typeOfLevel": "isobaricInhPa", "level": level, "shortName": "t"} | keys))
+    every: dict[str, Any] = {"typeOfLevel": "isobaricInhPa", "level": level, "shortName": "t"}
+    return message(VALUES + shift, **(every | keys))
 
 
 def read(path: Path, *channels: str, **settings: Any) -> State:
@@ -96,7 +97,11 @@ def test_forecast_steps_are_valid_times(tmp_path: Path) -> None:
 
 
 def test_south_to_north(tmp_path: Path) -> None:
-    up = {"latitudeOfFirstGridPointInDegrees": 40, "latitudeOfLastGridPointInDegrees": 60, "jScansPositively": 1}
+    up: dict[str, Any] = {
+        "latitudeOfFirstGridPointInDegrees": 40,
+        "latitudeOfLastGridPointInDegrees": 60,
+        "jScansPositively": 1,
+    }
     state = read(written(tmp_path, message(**up)))
     assert state.grid.latitude.tolist() == [40, 50, 60]
     close(state.values, VALUES)

@@ -13,6 +13,7 @@ from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
 from stormda.sources import gridded
 from stormda.sources.gridded import read_gridded, read_sources
+from stormda.sources.layers import Layer
 from stormda.state import State
 from stormda.types import Array
 
@@ -61,8 +62,8 @@ def source(*files: str, **settings: Any) -> GriddedSource:
 
 
 def test_files_in_any_order_become_one_series_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, hours in (("a", range(48, 60)), ("b", range(0, 24)), ("c", [30])):  # with gaps
-        write(tmp_path / f"{name}.nc", dataset(hours))
+    for name, covered in (("a", range(48, 60)), ("b", range(0, 24)), ("c", range(30, 31))):  # with gaps
+        write(tmp_path / f"{name}.nc", dataset(covered))
     monkeypatch.setattr(gridded, "_CHUNK_BYTES", 4 * 12 * 5)  # five times a chunk
     monkeypatch.setattr(gridded, "_OPEN_FILES", 1)
     states = list(read_sources({"x": source(str(tmp_path / "*.nc"))}, ("t2m",), Path))
@@ -165,7 +166,7 @@ def test_a_curvilinear_grid_is_refused_with_the_way_out(tmp_path: Path, monkeypa
     path = write(tmp_path / "a.nc", data.set_coords(["lat", "lon"]))
     (state,) = read_gridded(source(path), ["t2m"], [Path(path)])
     assert not state.grid.is_regular
-    monkeypatch.setattr(gridded.Layer, "read", lambda *_: pytest.fail("a field was read"))
+    monkeypatch.setattr(Layer, "read", lambda *_: pytest.fail("a field was read"))
     for read in (
         lambda: collect({"x": source(path)}),
         lambda: list(read_gridded(source(path), ["t2m"], [Path(path)], regular=True, key="archive.sources.x")),

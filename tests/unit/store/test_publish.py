@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def test_system_errors_name_the_file_and_the_way_out(tmp_path: Path, number: int
 def test_library_that_hides_a_full_disk_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError), atomic(tmp_path / "a.nc"):
         raise RuntimeError("NetCDF: HDF error")
-    monkeypatch.setattr(publish.shutil, "disk_usage", lambda p: type("Usage", (), {"free": 0})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: type("Usage", (), {"free": 0})())
     with pytest.raises(OutputError, match="full"), atomic(tmp_path / "a.nc"):
         raise RuntimeError("NetCDF: HDF error")
 

@@ -105,7 +105,8 @@ def test_all_values_of_cycles_and_splits_count_once(cycles: int, kind: str) -> N
     score = row.analysis.scores["rmse"]
     # The root of the mean over all values, whatever the groups: rounding only.
     assert score.value == pytest.approx(np.sqrt(squares / row.n), rel=1e-12)
-    assert score.low is not None and score.high is not None and score.low < score.value < score.high
+    assert score.value is not None and score.low is not None and score.high is not None
+    assert score.low < score.value < score.high
     before = row.background.scores["rmse"].value
     assert before is not None
     assert row.improvement.value == pytest.approx(100 * (1 - score.value / before), rel=1e-10)
