@@ -17,7 +17,7 @@ Everything is built on `attend(q, k, v) -> (out, lse)`. The log-sum-exp lets par
 merge exactly, whether the parts are pieces of a stream (`merge`) or live in several processes (`Layout.merge`). With
 P = exp(S - lse), S = q k / sqrt(d), the gradient of both results is
 
-    dS = P * (dout v - dout out + dlse)      dq = dS k / sqrt(d)      dk = dS^T q / sqrt(d)      dv = P^T dout
+    dS = P * (d_out v - d_out out + d_lse)      dq = dS k / sqrt(d)      dk = dS^T q / sqrt(d)      dv = P^T d_out
 
 so gradients through a merged attention are exact too.
 """
@@ -66,16 +66,16 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_out: Tensor | None, d_lse: Tensor | None) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
-        if dout is None and dlse is None:
+        if d_out is None and d_lse is None:
             return None, None, None
-        if dlse is None and q.device.type == "cpu":
+        if d_lse is None and q.device.type == "cpu":
             gradients: tuple[Tensor, ...] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                dout, q, k, v, out, lse, 0.0, False
+                d_out, q, k, v, out, lse, 0.0, False
             )
             return gradients
-        return _gradients(q, k, v, out, lse, torch.zeros_like(out) if dout is None else dout, dlse)
+        return _gradients(q, k, v, out, lse, torch.zeros_like(out) if d_out is None else d_out, d_lse)
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:
@@ -84,13 +84,13 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 def _gradients(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor | None
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, d_out: Tensor, d_lse: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Of q, k and v, as in the head of this file; scores of all pairs are in memory."""
     p = (_scores(q, k) - lse[..., None]).exp()
-    row = (dout * out).sum(-1).to(p.dtype) - (0 if dlse is None else dlse)
-    ds = (p * (dout @ v.transpose(-1, -2) - row[..., None]) / math.sqrt(q.shape[-1])).to(q.dtype)
-    return ds @ k, ds.transpose(-1, -2) @ q, p.to(v.dtype).transpose(-1, -2) @ dout
+    row = (d_out * out).sum(-1).to(p.dtype) - (0 if d_lse is None else d_lse)
+    ds = (p * (d_out @ v.transpose(-1, -2) - row[..., None]) / math.sqrt(q.shape[-1])).to(q.dtype)
+    return ds @ k, ds.transpose(-1, -2) @ q, p.to(v.dtype).transpose(-1, -2) @ d_out
 
 
 def merge(out_PBhND: Tensor, lse_PBhN: Tensor) -> tuple[Tensor, Tensor]:
