@@ -20,7 +20,7 @@ from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
-from stormda.diffusion.linearise import rows
+from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
 from stormda.errors import StormdaError
 from stormda.random import normal, stream
@@ -150,9 +150,8 @@ def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> 
 def smallest_error(problem: Problem, prior: Prior) -> float:
     """The smallest observation error in standardised units: sqrt(R) over the length of its row of A."""
     shape = (len(prior.channels), *prior.grid.shape)
-    _, a = rows(problem.operator, torch.zeros(shape, dtype=torch.float64))
-    lengths = a.square().sum(dim=(1, 2, 3)).clamp_min(1e-12)
-    return float((problem.variance.double() / lengths).min().sqrt())
+    squares = row_squares(problem.operator, torch.zeros(shape, dtype=torch.float64)).clamp_min(1e-12)
+    return float((problem.variance.double() / squares).min().sqrt())
 
 
 def _draw(

@@ -6,7 +6,7 @@
 so H is evaluated once however many products follow, and any H written in differentiable tensor operations will do.
 """
 
-__all__ = ["Linear", "linearise", "rows"]
+__all__ = ["Linear", "linearise", "row_squares", "rows"]
 
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from stormda.types import Mapping2
+
+_PROBES = 32  # random sign fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,17 @@ def linearise(operator: Mapping2, x_BCHW: Tensor) -> Linear:
         u = torch.zeros_like(y, requires_grad=True)
         (pulled,) = torch.autograd.grad(y, x, u, create_graph=True)
     return Linear(y.detach(), (x, y, u, pulled))
+
+
+def row_squares(operator: Mapping2, x_CHW: Tensor) -> Tensor:
+    """About the squared length of each row of A at x, [N], in float64, at a cost that does not grow with N.
+
+    The mean of (A z)^2 over random signs z (Hutchinson 1990, https://doi.org/10.1080/03610919008812866): relative
+    standard error sqrt(2 / 32) = 25 % at most, none where a row has one element.
+    """
+    signs = torch.randint(0, 2, (_PROBES, *x_CHW.shape), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    x = x_CHW.double().expand_as(signs)
+    return linearise(operator, x).forward(signs.to(x)).double().square().mean(dim=0)
 
 
 def rows(operator: Mapping2, x_CHW: Tensor, at_once: int = 256) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ eigenvalues lambda along patterns U and rho in every other direction,
     V = U^T diag(c) U + c_rho (I - U^T U),      c = lambda sigma^2 / (lambda + sigma^2), the same for c_rho
 
 so the system is a diagonal plus a matrix of the rank of U; its inverse costs two products with [N, R] (Woodbury 1950).
-A A^T beside the patterns is replaced by its diagonal, estimated by random signs (Hutchinson 1990,
-https://doi.org/10.1080/03610919008812866). Whatever is missed costs iterations, never accuracy.
+A A^T beside the patterns is replaced by an estimate of its diagonal. Whatever is missed costs iterations, never
+accuracy.
 """
 
 __all__ = ["preconditioner"]
@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
-from stormda.diffusion.linearise import linearise
+from stormda.diffusion.linearise import linearise, row_squares
 from stormda.types import Mapping2
-
-_PROBES = 32  # random sign fields: the diagonal errs by sqrt(2 / 32) = 25 % at most
 
 
 def preconditioner(
@@ -39,8 +37,7 @@ def preconditioner(
     mean = mean.mean(dim=0) if mean.ndim == 4 else mean
     r = variance.double()
     half = _products(operator, mean, patterns.view(-1, *mean.shape)).T / r.sqrt()[:, None]  # [N, R]
-    signs = torch.randint(0, 2, (_PROBES, *mean.shape), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
-    rows = _products(operator, mean, signs).square().mean(dim=0) / r  # diagonal of R^-1/2 A A^T R^-1/2
+    rows = row_squares(operator, mean) / r  # diagonal of R^-1/2 A A^T R^-1/2
     rho = gaussian.residual
 
     def at(sigma: Tensor) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stormda.diffusion.linearise import linearise, rows
+from stormda.diffusion.linearise import linearise, row_squares, rows
 
 SHAPE = (2, 3, 4)
 
@@ -30,3 +30,17 @@ def test_products_are_those_of_the_jacobian() -> None:
     value, a = rows(operator, x[0], at_once=3)
     assert torch.equal(value, operator(x[0]))
     np.testing.assert_allclose(a.flatten(1), jacobian[0], atol=1e-15)
+
+
+def test_lengths_of_rows_are_estimated() -> None:
+    """One element a row: exact. Four, as in interpolation: within four standard errors of sqrt(2 / 32)."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.zeros(1, 10, 10, dtype=torch.float64)
+    single = row_squares(lambda z: 3 * z.flatten(1)[:, ::7], x)
+    torch.testing.assert_close(single, torch.full_like(single, 9.0))
+    weights = torch.rand(40, 4, generator=g, dtype=torch.float64)
+    places = torch.stack([torch.randperm(100, generator=g)[:4] for _ in range(40)])
+    four = row_squares(lambda z: (z.flatten(1)[:, places] * weights).sum(dim=-1), x)
+    ratio = four / weights.square().sum(dim=1)
+    assert float(ratio.min()) > 0.0 and float((ratio - 1).abs().max()) < 1.0
+    assert abs(float(ratio.mean()) - 1) < 4 * 0.25 / 40**0.5
