@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from stormda.config.fields import Duration, Section
+from stormda.config.presets import PRESETS
 from stormda.config.sources import GriddedSource
 
 Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi"]
@@ -49,18 +50,40 @@ class StormConfig(Section):
     """The STORM network: `weights` to use, and the architecture to train."""
 
     weights: str = Field("weights.safetensors", description="below run_dir unless absolute, or shipped:NAME")
+    preset: Literal["nano", "10M", "200M", "10B"] | None = Field(
+        None, description="size by name; keys that are given beside it win"
+    )
     patch: int = Field(1, ge=1)
     width: int = Field(96, ge=16)
     blocks: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
     modes: int = Field(100, ge=0, description="EOFs of the linear-Gaussian guess that it improves on; 0: persistence")
-    latents: int = Field(32, ge=0, description="latent tokens of the global attention; 0: softmax over everything")
+    latents: int = Field(32, ge=0, description="latent tokens of the global attention; 0: none")
+    tile: int = Field(0, ge=0, description="tokens of a tile along an axis; 0: softmax over everything")
+    halo: int = Field(4, ge=0, description="tokens that a tile sees around it")
+    dilation: int = Field(1, ge=1, description="of the tiles of every second block")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, given: object) -> object:
+        preset = PRESETS.get(str(given.get("preset"))) if isinstance(given, dict) else None
+        return given if preset is None or not isinstance(given, dict) else preset.arguments() | given
 
     @model_validator(mode="after")
     def _divides(self) -> "StormConfig":
         if self.width % self.heads:
             raise ValueError(f"the width {self.width} is not a multiple of {self.heads} heads")
+        if self.width % (4 * self.heads):
+            raise ValueError(f"{self.width // self.heads} numbers a head (width / heads) are not a multiple of 4")
+        if self.dilation > 1 and not self.tile:
+            raise ValueError(f"a dilation of {self.dilation} needs tiles, and tile is 0")
         return self
+
+    def arguments(self) -> dict[str, int]:
+        """Those of `stormda.nn.storm.Storm` that the configuration decides."""
+        size = {"patch": self.patch, "width": self.width, "blocks": self.blocks, "heads": self.heads}
+        cut = {"tile": self.tile, "halo": self.halo, "dilation": self.dilation} if self.tile else {}
+        return size | {"latents": self.latents} | cut
 
 
 class SamplerConfig(Section):

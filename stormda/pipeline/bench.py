@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from stormda.config.presets import PRESETS
 from stormda.errors import ConfigError, StormdaError
 from stormda.nn.measure import Cost, Direction, Kind, Probe, measure
-from stormda.nn.presets import PRESETS
 from stormda.types import Progress, silent
 
 _KINDS: tuple[Kind, ...] = ("storm", "softmax")

@@ -6,14 +6,14 @@ import torch
 from stormda.nn import stream
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
-from stormda.nn.presets import PRESETS
+from stormda.config.presets import PRESETS
 from stormda.nn.storm import Storm
 from stormda.nn.tiles import layer_tiles
 
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("nano", 0.45e6), ("10M", 10e6), ("200M", 200e6), ("10B", 8.0e9)],  # the last one: `stormda.nn.presets`
+    [("nano", 0.45e6), ("10M", 10e6), ("200M", 200e6), ("10B", 8.0e9)],  # the last one: `stormda.config.presets`
 )
 def test_parameters(name: str, wanted: float) -> None:
     with torch.device("meta"):
