@@ -120,13 +120,12 @@ def make_job(config: Config, archive: Archive) -> Job:
         validate_every=t.validate_every,
         checkpoint_every=float(t.checkpoint_every / np.timedelta64(1, "s")),
     )
-    network = {"patch": s.patch, "width": s.width, "blocks": s.blocks, "heads": s.heads, "latents": s.latents}
     return Job(
         _series(archive, learn),
         _series(archive, check),
         archive.normaliser,
         archive.grid,
-        network,
+        s.arguments(),
         settings,
         frames=config.history.frames,
         modes=s.modes,
