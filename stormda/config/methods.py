@@ -142,6 +142,10 @@ class TrainConfig(Section):
     seed: int = 0
     checkpoint_every: Duration = np.timedelta64(60, "s")
     validate_every: int = Field(250, ge=1)
+    members: int = Field(8, ge=0, description="of the one-step ensembles at validation; 0: none")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a smaller loss after which training ends; empty: never"
+    )
 
     @field_validator("history_error")
     @classmethod

@@ -34,6 +34,7 @@ class TrainResult:
         weights: the file; empty if nothing was written.
         finished: false if it was stopped and can go on.
         scores: of the kept weights on the validation period; errors in climatological standard deviations.
+        linear: the same of the linear-Gaussian guess that the network improves on.
         persistence: errors of the forecast that the anomaly stays.
     """
 
@@ -44,15 +45,20 @@ class TrainResult:
     steps: int
     seconds: float
     scores: dict[str, float]
+    linear: dict[str, float]
     persistence: dict[str, float]
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people."""
         state = "" if self.finished else ", stopped before its end: the same command goes on"
         title = f"{self.parameters:,} parameters, {self.steps} steps in {self.seconds / 60:.1f} min{state}"
-        rows = [[name, f"{value:.4f}", f"{self.persistence[name]:.4f}" if name in self.persistence else ""]
-                for name, value in self.scores.items() if name != "step"]  # fmt: skip
-        return title, ["validation", "storm", "persistence"], rows
+        others = (self.linear, self.persistence)
+        rows = [
+            [name, f"{value:.4f}", *(f"{other[name]:.4f}" if name in other else "" for other in others)]
+            for name, value in self.scores.items()
+            if name != "step"
+        ]
+        return title, ["validation", "storm", "linear", "persistence"], rows
 
 
 def train(
@@ -82,17 +88,25 @@ def train(
     job = make_job(config, archive)
     times = len(job.train.targets)
     if dry_run:
-        return TrainResult("", False, 0, times, 0, 0.0, {}, {})
+        return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})
     yaml = configuration.dump(config)
     card = {"name": config.name, "times": _span(job.train), "provenance": provenance(yaml)}
     done = train_storm(job, folder, card=card, progress=progress, stop=stop)
-    outcome, persistence = done.outcome, done.weights.card["persistence"]
+    outcome, told = done.outcome, done.weights.card
     if outcome.curve:
         save_weights(path, done.weights)
-        draw_curve(folder / "curve.png", outcome.curve, persistence, outcome.best["step"])
-    name = str(path) if outcome.curve else ""
-    seconds = round(outcome.seconds, 1)
-    return TrainResult(name, outcome.finished, done.parameters, times, outcome.step, seconds, outcome.best, persistence)
+        draw_curve(folder / "curve.png", outcome.curve, told["persistence"], outcome.best["step"])
+    return TrainResult(
+        str(path) if outcome.curve else "",
+        outcome.finished,
+        done.parameters,
+        times,
+        outcome.step,
+        round(outcome.seconds, 1),
+        outcome.best,
+        told["linear"],
+        told["persistence"],
+    )
 
 
 def make_job(config: Config, archive: Archive) -> Job:
@@ -119,6 +133,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         average=t.average,
         validate_every=t.validate_every,
         checkpoint_every=float(t.checkpoint_every / np.timedelta64(1, "s")),
+        patience=t.patience,
     )
     return Job(
         _series(archive, learn),
@@ -133,6 +148,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         dropout=t.history_dropout,
         error=t.history_error,
         seed=t.seed,
+        members=t.members,
     )
 
 

@@ -125,6 +125,11 @@ class Batch:
     mask: Tensor
     forcing: Tensor
 
+    def sample(self, index: int) -> "Batch":
+        """A batch of one."""
+        one = slice(index, index + 1)
+        return Batch(self.x[one], self.mean[one], self.error[one], self.mask[one], self.forcing[one])
+
     def forgotten(self) -> "Batch":
         """The same truths without any past."""
         nothing, one = torch.zeros_like(self.mean), torch.ones_like(self.error)

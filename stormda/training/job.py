@@ -25,12 +25,11 @@ from stormda.training.data import Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.validation import Validation
 from stormda.types import Progress, silent
 
 _SIGMA_MIN = 0.02
 _ABOVE = 5.0  # sigma_max in units of the leading EOF's standard deviation
-_KNOWN = 0.01  # error of a frame that is as good as known, in climatological standard deviations
-_LEVELS, _SAMPLES, _FORECASTS = 8, 32, 96  # validation: noise levels, samples a level, forecasts
 _FREE = ("steps", "minutes", "checkpoint_every", "validate_every", "patience")  # may differ when a training goes on
 
 
@@ -49,6 +48,7 @@ class Job:
         dropout: share of samples without history.
         error: range of the history's error, share of the climatological standard deviation.
         seed: of initial weights and of every draw.
+        members: of the one-step ensembles at validation; 0: none.
     """
 
     train: Series
@@ -63,6 +63,7 @@ class Job:
     dropout: float = 0.1
     error: tuple[float, float] = (0.01, 1.0)
     seed: int = 0
+    members: int = 8
 
     @property
     def roll(self) -> bool:
@@ -127,10 +128,12 @@ def train_storm(
         sigma = density.draw(job.batch, g)
         return denoising_error(network, batch, sigma, draw_noise(batch, g), weights_HW).mean()
 
-    validate = Validation(job, validation, climate, density, weights_HW)
+    seen = Sampler(validation, climate, job.frames, 0.0, job.error, False)
+    validate = Validation(seen, [c.name for c in job.normaliser.channels], density, weights_HW, job.seed, job.members)
     outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), progress=progress, stop=stop)
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    scores = {"scores": outcome.best, "persistence": validate.persistence(), "steps": outcome.step}
+    references = {"persistence": validate.persistence(), "linear": validate.linear(model)}
+    scores = {"scores": outcome.best, "steps": outcome.step} | references
     weights = Weights(
         tensors,
         job.normaliser,
@@ -157,51 +160,3 @@ def build(job: Job, train: Series, climate: Statistics) -> EDM:
     finally:
         torch.random.set_rng_state(state)
     return EDM(network, linear_guess(train, climate, job.frames, job.modes, roll=job.roll).cpu())
-
-
-class Validation:
-    """Scores on a later period, always on the same draws: denoising by noise level, and a one-step forecast."""
-
-    def __init__(
-        self, job: Job, series: Series, climate: Statistics, density: NoiseDensity, weights_HW: Tensor
-    ) -> None:
-        device = series.fields.device
-        g = torch.Generator(device).manual_seed(job.seed + 777)
-        sampler = Sampler(series, climate, job.frames, 0.0, job.error, False)
-        self.names = [c.name for c in job.normaliser.channels]
-        self.weights, self.density = weights_HW, density
-        self.sets = []
-        for level in density.levels(_LEVELS):
-            batch = sampler.draw(_SAMPLES, g)
-            self.sets.append((float(level), batch, draw_noise(batch, g)))
-        last = len(series.targets) - 1  # Spread evenly, at no whole number of steps: all hours of the day take part.
-        chosen = torch.linspace(0, last, min(last + 1, _FORECASTS), device=device).round().long()
-        self.forecast = sampler.known(chosen, _KNOWN)
-        self.noise = draw_noise(self.forecast, g)
-
-    def __call__(self, model: nn.Module) -> dict[str, float]:
-        """`loss`, `rmse <channel>` of one-step mean forecasts in climatological sd, and losses by noise level.
-
-        `loss` is the mean of `loss at <sigma>`; `cold loss at <sigma>` is that without any history.
-        """
-        assert isinstance(model, EDM)
-        scores = {}
-        for level, batch, noise in self.sets:
-            sigma = torch.full((len(batch.x),), level, device=batch.x.device)
-            for name, known in (("loss at", batch), ("cold loss at", batch.forgotten())):
-                error = denoising_error(model, known, sigma, noise, self.weights)
-                scores[f"{name} {level:.3g}"] = float(error.mean())
-        b, level = self.forecast, self.density.sigma_max
-        sigma = torch.full((len(b.x),), level, device=b.x.device)
-        mean, _ = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
-        losses = [value for name, value in scores.items() if name.startswith("loss at")]
-        loss = sum(losses) / len(losses)
-        return {"loss": loss} | self._rmse("rmse", mean - b.x) | scores
-
-    def persistence(self) -> dict[str, float]:
-        """Error of the forecast that the anomaly stays as it was."""
-        return self._rmse("rmse", self.forecast.mean[:, -1] - self.forecast.x)
-
-    def _rmse(self, what: str, error_BCHW: Tensor) -> dict[str, float]:
-        values = (error_BCHW.square() * self.weights).mean(dim=(0, 2, 3)).sqrt()
-        return {f"{what} {name}": float(value) for name, value in zip(self.names, values, strict=True)}

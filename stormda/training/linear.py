@@ -56,7 +56,8 @@ def _propagator(fields: Tensor, before: Tensor, after: Tensor, e: Tensor, roll: 
         (fields.roll(shift, dims=-1).flatten(1) @ e.T).double()
         for shift in (range(0, width, max(1, width // _SHIFTS)) if roll else (0,))
     ]
-    return inverse_model(torch.cat([a[before] for a in coordinates]), torch.cat([a[after] for a in coordinates]))
+    g, errors = inverse_model(torch.cat([a[before] for a in coordinates]), torch.cat([a[after] for a in coordinates]))
+    return g, errors.T @ errors / len(errors)
 
 
 def _beside(fields: Tensor, e: Tensor) -> Tensor:

@@ -225,6 +225,7 @@ def _validate(state: _State, validate: Validate, settings: Settings) -> None:
 
 
 def _write_log(path: Path, curve: list[dict[str, float]]) -> None:
-    """The whole log at once: after a crash it holds no step twice."""
-    lines = [",".join(curve[0])] + [",".join(f"{row[name]:.6g}" for name in curve[0]) for row in curve]
-    write_text(path, "\n".join(lines) + "\n")
+    """The whole log at once: after a crash it holds no step twice. A score that a row lacks is left empty."""
+    names = list(dict.fromkeys(name for row in curve for name in row))
+    lines = [",".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in curve]
+    write_text(path, "\n".join([",".join(names), *lines]) + "\n")
