@@ -27,15 +27,19 @@ Angles = tuple[Tensor, Tensor]
 class Block(nn.Module):
     """Tokens [B, N, D] of the state, given history tokens [B, M, D] and a condition n_BD.
 
-    `scale` is the size of its branches before training; `tiles` which tokens softmax connects, None: all with all.
+    `scale` is the size of its branches before training; `tiles` which tokens of a frame softmax connects, None: all
+    with all. In a window of L frames, consecutive members of the batch are frames of one sequence, joined by
+    self-attention; everything else treats them alone.
     """
 
-    def __init__(self, width: int, heads: int, latents: int, scale: float = 1.0, tiles: Tiles | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, latents: int, scale: float = 1.0, tiles: Tiles | None = None, window: int = 1
+    ) -> None:
         super().__init__()
-        self.pieces = tiles is not None
+        self.pieces, self.window = tiles is not None, window
         self.film = nn.Linear(width, 4 * width)
         self.gate = nn.Linear(width, width)
-        self.attention = Attention(width, heads, latents, tiles)
+        self.attention = Attention(width, heads, latents, None if tiles is None else tiles.over(window))
         self.cross = Attention(width, heads, latents, tiles)
         last = nn.Linear(4 * width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), last)
@@ -49,12 +53,20 @@ class Block(nn.Module):
     ) -> Tensor:
         """The next tokens; `angles` are the rotary cosines and sines of the places of both kinds of tokens."""
         scale1, shift1, scale2, shift2 = self.film(n_BD)[:, None].chunk(4, dim=-1)
-        h = tokenwise(_film, x_BND, scale1, shift1, pieces=self.pieces)
-        x = x_BND + self.attention(h, h, angles, angles, layout)
+        x = x_BND + self._within(tokenwise(_film, x_BND, scale1, shift1, pieces=self.pieces), angles, layout)
         past = self.cross(tokenwise(_norm, x, pieces=self.pieces), history_BMD, angles, angles, layout)
         x = x + torch.sigmoid(self.gate(n_BD))[:, None] * past
+        del past  # as large as the tokens
         out: Tensor = x + tokenwise(_perceptron, x, scale2, shift2, *self.mlp.parameters(), pieces=self.pieces)
         return out
+
+    def _within(self, h_BND: Tensor, angles: Angles, layout: Layout) -> Tensor:
+        """Self-attention, of all frames of a window together."""
+        if self.window == 1:
+            return self.attention(h_BND, h_BND, angles, angles, layout)  # type: ignore[no-any-return]
+        joint = h_BND.reshape(-1, self.window * h_BND.shape[1], h_BND.shape[2])
+        turns = angles[0].repeat(self.window, 1), angles[1].repeat(self.window, 1)
+        return self.attention(joint, joint, turns, turns, layout).view_as(h_BND)  # type: ignore[no-any-return]
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ frames are pooled by a learned query in the same way. A learned token stands for
 empty.
 """
 
-__all__ = ["Patches", "Pool", "VariableEmbedding", "forcing", "fourier", "static_fields"]
+__all__ = ["Patches", "Pool", "VariableEmbedding", "ages", "forcing", "fourier", "static_fields"]
 
 import math
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stormda.layout import WHOLE, Layout
+from stormda.nn.stream import Piece
 from stormda.types import Array
 
 _YEAR = 365.2425 * 86400.0  # s
@@ -42,6 +43,13 @@ def fourier(noise_B: Tensor, count: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def ages(window: int, count: int) -> Tensor:
+    """Features [L, 2 count] of the age of each frame of a window, oldest first; all zero for the newest."""
+    age = torch.arange(window - 1, -1, -1)[:, None]
+    angles = age * math.pi / 4.0 * 2.0 ** -torch.arange(count)
+    return torch.cat([1 - angles.cos(), angles.sin()], dim=-1)
+
+
 class Patches:
     """Cuts fields [..., H, W] into patches with a rim, and joins patches to fields.
 
@@ -49,10 +57,19 @@ class Patches:
         shape: (H, W), any; a grid that p does not divide is filled up and cropped.
         patch: p; no larger than the grid along either axis.
         periodic: which axes wrap.
+        poles: whether a pole lies beyond the first and the last row: the rim there is the other side of the world.
+        pole_rows: whether that row is the pole itself.
     """
 
-    def __init__(self, shape: tuple[int, int], patch: int, periodic: tuple[bool, bool]) -> None:
-        self.shape, self.periodic = shape, periodic
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        patch: int,
+        periodic: tuple[bool, bool],
+        poles: tuple[bool, bool] = (False, False),
+        pole_rows: tuple[bool, bool] = (False, False),
+    ) -> None:
+        self.shape, self.periodic, self.poles, self.pole_rows = shape, periodic, poles, pole_rows
         self.size = (min(patch, shape[0]), min(patch, shape[1]))
         self.count = (math.ceil(shape[0] / self.size[0]), math.ceil(shape[1] / self.size[1]))
 
@@ -66,15 +83,42 @@ class Patches:
         """Points of a patch with its rim."""
         return (self.size[0] + 2 * _RIM) * (self.size[1] + 2 * _RIM)
 
-    def cut(self, x: Tensor, layout: Layout = WHOLE) -> Tensor:
-        """[B, G, H, W] -> [B, N, G, window]."""
-        x = layout.halo(x, _RIM, self.periodic)
+    def cut(self, x: Tensor, layout: Layout = WHOLE, signs_G: Tensor | None = None) -> Tensor:
+        """[B, G, H, W] -> [B, N, G, window]; across a pole fields are multiplied by their signs."""
+        return self.windows(self.pad(x, layout, signs_G))
+
+    def pad(self, x: Tensor, layout: Layout = WHOLE, signs_G: Tensor | None = None) -> Tensor:
+        """[B, G, H, W] with the rim of the outermost patches, filled up to whole patches."""
+        field, x = x, layout.halo(x, _RIM, self.periodic)
+        if any(self.poles):
+            x = self._across(field, x, signs_G)
         fill = [n * p - s for n, p, s in zip(self.count, self.size, self.shape, strict=True)]
         if any(fill):
             x = functional.pad(x, (0, fill[1], 0, fill[0]), mode="replicate")
+        return x
+
+    def windows(self, x: Tensor) -> Tensor:
+        """Rows of the padded field, [B, G, h p + 2, .] -> tokens of h rows of patches, [B, ., G, window]."""
         ph, pw = self.size
         x = x.unfold(-2, ph + 2 * _RIM, ph).unfold(-2, pw + 2 * _RIM, pw)  # [B, G, h, w, ., .]
         return x.flatten(-2).flatten(2, 3).transpose(1, 2)
+
+    def rows(self, tokens: int) -> list[Piece]:
+        """Whole rows of patches, `tokens` or one row at a time: of the padded field, rows first, and of the tokens."""
+        (h, w), p = self.count, self.size[0]
+        step = max(1, tokens // w)
+        cuts = [(first, min(first + step, h)) for first in range(0, h, step)]
+        return [Piece((slice(a * p, b * p + 2 * _RIM),), slice(a * w, b * w)) for a, b in cuts]
+
+    def _across(self, field: Tensor, padded: Tensor, signs_G: Tensor | None) -> Tensor:
+        """Replace the rows beyond the poles."""
+        rows = [padded[..., :_RIM, :], padded[..., _RIM:-_RIM, :], padded[..., -_RIM:, :]]
+        for end, row in ((0, int(self.pole_rows[0])), (1, -1 - int(self.pole_rows[1]))):
+            if self.poles[end]:
+                other = field[..., row, :].roll(self.shape[1] // 2, dims=-1)
+                other = other if signs_G is None else other * signs_G[:, None]
+                rows[2 * end] = torch.cat([other[..., -_RIM:], other, other[..., :_RIM]], dim=-1)[..., None, :]
+        return torch.cat(rows, dim=-2)
 
     def join(self, x_BNCP: Tensor) -> Tensor:
         """[B, N, C, points] -> [B, C, H, W]."""

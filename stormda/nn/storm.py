@@ -5,6 +5,9 @@
     n        = noise level and season
     blocks   -> a patch of the output a variable, zero at the start of training
 
+A window of L noisy frames at once runs with the same weights: tokens of all frames are one sequence, to which their age
+is added, and every frame reads the same past. What the network may be told besides: `docs/network.md`.
+
 The preconditioning around it, which makes noisy fields and targets of unit size, is `stormda.diffusion.denoise`. Any
 grid (regional, periodic, 1 x n), any variables, any number of frames; the network knows no configuration and no
 process. After STORM (arXiv 2604.16590), with attention that is global in every layer (`stormda.nn.attention`).
@@ -13,6 +16,7 @@ process. After STORM (arXiv 2604.16590), with attention that is global in every 
 __all__ = ["Storm"]
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -21,13 +25,17 @@ from torch import Tensor, nn
 from stormda.layout import WHOLE, Layout
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
-from stormda.nn.embedding import Patches, Pool, VariableEmbedding, fourier
-from stormda.nn.stream import through
+from stormda.nn.embedding import Patches, Pool, VariableEmbedding, ages, fourier
+from stormda.nn.planes import Cut, Strip, signs
+from stormda.nn.stream import chunk_of, through
 from stormda.nn.tiles import layer_tiles
 
 _FOURIER = 8  # frequencies of the noise embedding
-_STATE_PLANES = 5  # noisy field, guess, spread, what noise leaves of it, linear-Gaussian answer
-_HISTORY_PLANES = 2  # mean, log error
+_AGES = 4  # frequencies of the age of a frame in a window
+# Whether a plane changes sign across a pole, where its channel is part of a vector.
+_STATE = (True, True, False, False, True)  # noisy field, guess, spread, what noise leaves of it, linear-Gaussian answer
+_HISTORY = (True, False)  # mean, log error
+_STRIP = (True, False)  # field, where it is known
 
 
 class Storm(nn.Module):
@@ -45,7 +53,10 @@ class Storm(nn.Module):
             parameters are the same.
         halo: tokens that a tile sees around it.
         dilation: of the tiles of every second block.
-        poles: whether a pole lies beyond the first and the last row.
+        poles, pole_rows: whether a pole lies beyond the first and the last row; whether that row is the pole.
+        vectors: channels that change sign across a pole.
+        strip: whether a field may be given that is known at the rim.
+        window: L noisy frames at once; weights of one L serve another, a window's age embedding apart.
     """
 
     def __init__(
@@ -66,42 +77,49 @@ class Storm(nn.Module):
         halo: int = 4,
         dilation: int = 1,
         poles: tuple[bool, bool] = (False, False),
+        pole_rows: tuple[bool, bool] = (False, False),
+        vectors: Sequence[int] = (),
+        strip: bool = False,
+        window: int = 1,
     ) -> None:
         super().__init__()
         if width % (4 * heads):
             raise ValueError(f"width {width} is not a multiple of 4 x {heads} heads")
-        self.pieces = tile > 0
-        self.patches = Patches(shape, patch, periodic)
-        window = self.patches.window
+        if window < 1:
+            raise ValueError(f"a window has at least one frame, not {window}")
+        self.pieces, self.strip, self.window = tile > 0, strip, window
+        self.patches = Patches(shape, patch, periodic, poles, pole_rows)
+        points = self.patches.window
         self.register_buffer("static", static.to(torch.float32))
         angles = rotary(self.patches.positions(), self.patches.periods(), width // heads)
-        self.static: Tensor
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
-        self.places = nn.Linear(static.shape[0] * window, width)
-        self.embed = VariableEmbedding(channels, _STATE_PLANES * window, width)
+        odd = _STATE + (_STRIP if strip else ())
+        self.register_buffer("state_signs", signs(odd, channels, vectors), persistent=False)
+        everywhere = [frame * channels + vector for frame in range(frames) for vector in vectors]
+        self.register_buffer("history_signs", signs(_HISTORY, frames * channels, everywhere), persistent=False)
+        self.static: Tensor
+        self.state_signs: Tensor
+        self.history_signs: Tensor
+        self.places = nn.Linear(static.shape[0] * points, width)
+        self.embed = VariableEmbedding(channels, len(odd) * points, width)
         self.pool = Pool(width, heads)
-        self.embed_history = VariableEmbedding(frames * channels, _HISTORY_PLANES * window, width)
+        self.embed_history = VariableEmbedding(frames * channels, len(_HISTORY) * points, width)
         self.pool_history = Pool(width, heads)
         self.noise = nn.Linear(2 * _FOURIER, width)
         self.season = nn.Linear(forcing, width)
         self.condition = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         # The sum of 3 x blocks branches starts as large as the tokens.
+        scale = 1 / math.sqrt(3 * blocks)
         cut = partial(layer_tiles, shape=self.patches.count, periodic=periodic, size=tile, halo=halo)
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                heads,
-                latents,
-                1 / math.sqrt(3 * blocks),
-                cut(layer, dilation=dilation, poles=poles) if tile else None,
-            )
-            for layer in range(blocks)
-        )
+        cuts = [cut(layer, dilation=dilation, poles=poles) if tile else None for layer in range(blocks)]
+        self.blocks = nn.ModuleList(Block(width, heads, latents, scale, tiles, window) for tiles in cuts)
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, channels * self.patches.points)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.age = nn.Linear(2 * _AGES, width, bias=False) if window > 1 else None
+        self.register_load_state_dict_pre_hook(_without_age)  # type: ignore[no-untyped-call]
 
     def forward(
         self,
@@ -112,6 +130,7 @@ class Storm(nn.Module):
         history_mask_BK: Tensor,
         forcing_BF: Tensor,
         layout: Layout = WHOLE,
+        strip: Strip | None = None,
     ) -> Tensor:
         """F_BCHW.
 
@@ -123,26 +142,62 @@ class Storm(nn.Module):
             history_mask_BK: true where a frame is there. One history (B = 1) may serve the whole batch.
             forcing_BF: phase of the year and the day.
             layout: how the tokens are spread over processes.
+            strip: what is known at the rim, where the network was built for it; None: nothing.
+
+        With a window of L > 1 frames, oldest first, the state is [B, L, P, C, H, W], the forcing [B, L, F], fields of
+        the strip are [B, L, C, H, W] and the result is [B, L, C, H, W].
+
+        Raises:
+            ValueError: a strip for a network that was built without.
         """
-        places = self.places(self.patches.cut(self.static[None], layout).flatten(2))  # [1, N, D]
-        x = through((self.embed, self.pool), self._planes(state_BPCHW, layout), pieces=self.pieces) + places
+        state = self._planes(state_BPCHW, strip)
+        places = self._tokens((nn.Flatten(2), self.places), self.static[None, None], None, layout)
+        x = self._tokens((self.embed, self.pool), state, self.state_signs, layout) + places
         history = self._history(history_mean_BKCHW, history_error_BKCHW, history_mask_BK, layout) + places
-        n = self.condition(self.noise(fourier(noise_B, _FOURIER)) + self.season(forcing_BF))
+        del state, places  # as large as the tokens
+        n = self.noise(fourier(noise_B, _FOURIER))
+        if self.age is None:
+            n = self.condition(n + self.season(forcing_BF))
+        else:
+            n = self.condition(n[:, None] + self.season(forcing_BF))
+            x = x.view(-1, self.window, *x.shape[1:]) + self.age(ages(self.window, _AGES).to(x))[:, None]
+            x, n = x.flatten(0, 1), n.expand(len(x), -1, -1).flatten(0, 1)
+            if len(history) > 1:
+                history = history.repeat_interleave(self.window, dim=0)
         for block in self.blocks:
             x = block(x, history, n, (self.cos, self.sin), layout)
         y_BNO = through((self.norm, self.head), x, pieces=self.pieces)
-        return self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points))
+        f = self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points))
+        return f if self.age is None else f.view(-1, self.window, *f.shape[1:])
 
-    def _planes(self, x_BPCHW: Tensor, layout: Layout) -> Tensor:
-        """[B, P, C, H, W] -> [B, N, C, P x window]."""
-        b, p, c = x_BPCHW.shape[:3]
-        cut = self.patches.cut(x_BPCHW.flatten(1, 2), layout)
-        return cut.reshape(b, -1, p, c, self.patches.window).transpose(2, 3).flatten(3)
+    def _planes(self, x: Tensor, strip: Strip | None) -> Tensor:
+        """The state with the planes of the strip, frames of a window as further members: [B L, P, C, H, W]."""
+        if strip is not None and not self.strip:
+            raise ValueError("the network was built without a strip at the rim (strip=True)")
+        if self.age is not None:
+            strip = None if strip is None else strip.flat(len(x))
+            x = x.flatten(0, 1)
+        if not self.strip:
+            return x
+        known = x.new_zeros(len(x), len(_STRIP), *x.shape[2:]) if strip is None else strip.planes()
+        return torch.cat([x, known.to(x).expand(len(x), -1, -1, -1, -1)], dim=1)
 
     def _history(self, mean: Tensor, error: Tensor, mask_BK: Tensor, layout: Layout) -> Tensor:
         """One token a place from all frames and variables: [B, N, D]."""
-        c = mean.shape[2]
-        planes = torch.stack([mean, error.clamp_min(1e-2).log() / 2], dim=2)  # [B, K, 2, C, H, W]
-        x = self._planes(planes.transpose(1, 2).flatten(2, 3), layout)  # [B, N, K C, .]
-        mask = mask_BK.repeat_interleave(c, dim=1)[:, None]
-        return through((self.embed_history, self.pool_history), x, mask, pieces=self.pieces)
+        planes = torch.stack([mean, error.clamp_min(1e-2).log() / 2], dim=1).flatten(2, 3)  # [B, 2, K C, H, W]
+        mask = mask_BK.repeat_interleave(mean.shape[2], dim=1)[:, None]
+        return self._tokens((self.embed_history, self.pool_history), planes, self.history_signs, layout, mask)
+
+    def _tokens(
+        self, modules: Sequence[nn.Module], x_BPCHW: Tensor, signs: Tensor | None, layout: Layout, *last: Tensor
+    ) -> Tensor:
+        """Patches of planes through modules: [B, N, D]."""
+        rows = self.patches.pad(x_BPCHW.flatten(1, 2), layout, signs).transpose(1, 2)  # [B, rows, P C, columns]
+        pieces = self.patches.rows(chunk_of(rows)) if self.pieces else False
+        return through((Cut(self.patches, x_BPCHW.shape[1]), *modules), rows, *last, pieces=pieces)
+
+
+def _without_age(network: Storm, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights of single frames know no age: it stays as it is."""
+    if network.age is not None:
+        state.setdefault(f"{prefix}age.weight", network.age.weight.detach())

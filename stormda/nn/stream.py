@@ -58,8 +58,13 @@ def tokenwise(
     return y
 
 
-def through(modules: Sequence[nn.Module], x: Tensor, *last: Tensor | None, pieces: bool = True) -> Tensor:
-    """x [B, N, ...] through modules one after another, each token alone; `last` are further arguments of the last."""
+def through(
+    modules: Sequence[nn.Module], x: Tensor, *last: Tensor | None, pieces: bool | Sequence[Piece] = True
+) -> Tensor:
+    """x [B, N, ...] through modules one after another, each token alone; `last` are further arguments of the last.
+
+    Pieces that are given may read other places of x than they write of the result.
+    """
     chain = _Chain(modules)
     names, values = list(dict(chain.named_parameters())), list(chain.parameters())
 
@@ -68,7 +73,13 @@ def through(modules: Sequence[nn.Module], x: Tensor, *last: Tensor | None, piece
         y: Tensor = functional_call(chain, parameters, (part, *shared[: len(last)])) if pieces else chain(part, *last)
         return y
 
-    return tokenwise(call, x, *last, *values, pieces=pieces)
+    if isinstance(pieces, bool):
+        return tokenwise(call, x, *last, *values, pieces=pieces)
+    if len(pieces) == 1:
+        return chain(x, *last)  # type: ignore[no-any-return]
+    length = sum(piece.writes.stop - piece.writes.start for piece in pieces if isinstance(piece.writes, slice))
+    (y,) = stream(lambda *a: (call(*a),), pieces, (x,), (*last, *values), length)
+    return y
 
 
 class _Chain(nn.Module):

@@ -8,14 +8,18 @@ Seams between tiles vanish over depth: `layer_tiles` moves the cuts from layer t
 With dilation d an axis falls into d combs of every d-th token, each cut as an axis of its own: tiles reach d times
 farther for the same cost (after DiNAT, Hassani and Shi 2022, https://arxiv.org/abs/2209.15001).
 
+In a window of frames a tile sees its neighbourhood in its own frame and in those beside it, three frames at once (two
+where there are no more), so that the cost is linear in the number of frames too.
+
 Beyond a pole lies the other side: the row -1 - i of a window is the row i, half of the columns away.
 """
 
 __all__ = ["Run", "Tiles", "cut_axis", "layer_tiles"]
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -88,41 +92,48 @@ def _cuts(n: int, size: int, wraps: bool, shift: float) -> list[tuple[int, int]]
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """A cut of a grid.
+    """A cut of a grid, or of several frames of it, one after another.
 
     Args:
         shape: rows and columns, in tokens.
         rows, columns: the cuts of both axes.
+        frames: and of time.
     """
 
     shape: tuple[int, int]
     rows: list[Run]
     columns: list[Run]
+    frames: list[Run] = field(default_factory=lambda: cut_axis(1, 1, 0, wraps=False))
+
+    def over(self, frames: int) -> "Tiles":
+        """The same cut of every frame, each seen together with the ones beside it."""
+        return replace(self, frames=cut_axis(frames, 1, 1, wraps=False))
 
     @property
     def pairs(self) -> int:
         """How many pairs of a query and a key look at each other."""
-        sums = [sum(r.queries_TQ.numel() * r.keys_TK.shape[1] for r in axis) for axis in (self.rows, self.columns)]
-        return sums[0] * sums[1]
+        axes = (self.frames, self.rows, self.columns)
+        return math.prod(sum(r.queries_TQ.numel() * r.keys_TK.shape[1] for r in axis) for axis in axes)
 
     def batches(self, tokens: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
         """Tokens of queries [T, Q] and of their keys [T, K], for tiles with at most `tokens` queries (or one tile)."""
-        for rows in self.rows:
-            for columns in self.columns:
-                (t1, q1), (t2, q2) = rows.queries_TQ.shape, columns.queries_TQ.shape
-                at_once = max(1, tokens // (q1 * q2))
-                for first in range(0, t1 * t2, at_once):
-                    i = torch.arange(first, min(first + at_once, t1 * t2), device="cpu")
-                    r, c = i // t2, i % t2
-                    queries = self._flat(rows.queries_TQ[r], columns.queries_TQ[c])
-                    yield queries.to(device), self._flat(rows.keys_TK[r], columns.keys_TK[c]).to(device)
+        for runs in itertools.product(self.frames, self.rows, self.columns):
+            count = [len(run.queries_TQ) for run in runs]
+            at_once = max(1, tokens // math.prod(run.queries_TQ.shape[1] for run in runs))
+            for first in range(0, math.prod(count), at_once):
+                i = torch.arange(first, min(first + at_once, math.prod(count)), device="cpu")
+                f, r, c = i // (count[1] * count[2]), i // count[2] % count[1], i % count[2]
+                queries = self._flat(*(run.queries_TQ[j] for run, j in zip(runs, (f, r, c), strict=True)))
+                keys = self._flat(*(run.keys_TK[j] for run, j in zip(runs, (f, r, c), strict=True)))
+                yield queries.to(device), keys.to(device)
 
-    def _flat(self, row_TR: Tensor, column_TC: Tensor) -> Tensor:
-        """Token numbers [T, R C]; a row beyond a pole is a row of the other side."""
+    def _flat(self, frame_TF: Tensor, row_TR: Tensor, column_TC: Tensor) -> Tensor:
+        """Token numbers [T, F R C]; a row beyond a pole is a row of the other side."""
         (h, w), row, column = self.shape, row_TR[:, :, None], column_TC[:, None, :]
         beyond = (row < 0) | (row >= h)
         row = torch.where(row < 0, -1 - row, torch.where(row >= h, 2 * h - 1 - row, row))
-        return (row * w + (column + beyond * (w // 2)) % w).flatten(1)
+        place_TRC = row * w + (column + beyond * (w // 2)) % w
+        return (frame_TF[:, :, None, None] * (h * w) + place_TRC[:, None]).flatten(1)
 
 
 def layer_tiles(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from stormda.config.presets import PRESETS
 from stormda.nn import stream
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
-from stormda.config.presets import PRESETS
 from stormda.nn.storm import Storm
 from stormda.nn.tiles import layer_tiles
 

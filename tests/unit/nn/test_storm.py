@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stormda.nn import stream
 from stormda.nn.storm import Storm
 
 SIZE = {"patch": 2, "width": 16, "blocks": 2, "heads": 2, "latents": 4}
@@ -124,3 +125,20 @@ def test_gradients_in_tiles_reach_every_parameter_and_every_point() -> None:
     gradients = torch.autograd.grad(y[0, 0, 0, 0], [x[0], *net.parameters()])
     assert float(gradients[0][0].abs().amax(dim=(0, 1)).min()) > 0
     assert all(bool(torch.isfinite(g).all()) for g in gradients)
+
+
+@pytest.mark.parametrize("periodic", [(False, False), (True, True)])
+def test_pieces_do_not_show(periodic: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (13, 16)
+    net, x = network(shape, periodic=periodic, tile=4, halo=2).double(), inputs(shape)
+    x = [f.double() if f.is_floating_point() else f for f in x]
+    sources = [x[0].requires_grad_(), x[2].requires_grad_(), *net.parameters()]
+
+    def results(tokens: int) -> list[torch.Tensor]:
+        monkeypatch.setitem(stream.CHUNK, "cpu", tokens)
+        y = net(*x)
+        return [y, *torch.autograd.grad(y.square().sum(), sources)]
+
+    for small, large in zip(results(3 * 16), results(10_000), strict=True):
+        # float64: sums of at most a thousand terms of up to 1e3, in another order.
+        torch.testing.assert_close(small, large, atol=1e-8, rtol=1e-10)
