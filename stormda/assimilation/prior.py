@@ -76,6 +76,8 @@ class GaussianPrior:
         times: of the amplitudes [T].
         residual: variance of each direction that the modes leave out.
         propagator, noise: G and Q [R, R] of one `step`.
+        season: learn variances from days within this distance in the year.
+        errors: of the propagator, times [P] and coordinates [P, R], for the season's noise.
     """
 
     channels: tuple[Channel, ...]
@@ -90,6 +92,7 @@ class GaussianPrior:
     noise: Tensor
     season: np.timedelta64 | None = None
     frames: int = 1
+    errors: tuple[Array, Tensor] | None = None
     sigma_max: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,10 +119,11 @@ class GaussianPrior:
         before, after = _pairs(times, archive.step)
         if len(before) < 10:
             raise InputError(f"only {len(before)} pairs of times {hours(archive.step):g} h apart", key="archive.step")
-        g, q = inverse_model(a[before], a[after], config.ridge)
+        g, errors = inverse_model(a[before], a[after], config.ridge)
+        q = errors.T @ errors / len(errors)
         return cls(
             archive.channels, archive.grid, archive.normaliser, archive.step,
-            modes, a, times, residual, g, q, config.season, frames,
+            modes, a, times, residual, g, q, config.season, frames, (times[after], errors),
         )  # fmt: skip
 
     @property
@@ -144,7 +148,7 @@ class GaussianPrior:
         m = history.mean[..., -1, :, :, :].double().flatten(-3)
         mean = ((m @ self.modes.T) @ self.propagator.T) @ self.modes
         p = self._error_covariance(history) if history.covariance is None else history.covariance.double()
-        covariance = self.propagator @ p @ self.propagator.T + self.noise
+        covariance = self.propagator @ p @ self.propagator.T + self._noise(time)
         return Gaussian(mean.reshape(*m.shape[:-1], *shape), self.modes, (covariance + covariance.T) / 2, self.residual)
 
     def share(self, history: History, sigma: float) -> float:
@@ -160,6 +164,15 @@ class GaussianPrior:
     ) -> Tensor | None:
         """The posterior covariance in EOF coordinates, H linearised at the forecast."""
         return self.linear(history, time).posterior(operator, y, variance)[1]
+
+    def _noise(self, time: np.datetime64) -> Tensor:
+        """Q, with the standard deviations of the season: a season has too few days for the correlations too."""
+        if self.season is None or self.errors is None:
+            return self.noise
+        times, errors = self.errors
+        near = errors[torch.as_tensor(_near_in_year(times, time, self.season))]
+        scale = (near.square().mean(dim=0) / torch.diag(self.noise).clamp_min(1e-12)).sqrt()
+        return self.noise * scale * scale[:, None]
 
     def _error_covariance(self, history: History) -> Tensor:
         """From an error level e alone: the climatological correlations, E diag(e/s) S diag(e/s) E^T."""

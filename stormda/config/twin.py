@@ -32,12 +32,15 @@ class ArchiveWorld(Section):
 
 
 class NetworkConfig(Section):
-    """The observing network of a twin experiment: random places, drawn anew each cycle."""
+    """The observing network of a twin experiment: random grid points, or the places of real observations."""
 
     count: int = Field(40, ge=1, description="grid points a channel")
     error: float = Field(1.0, gt=0, description="standard deviation, in the channel's unit")
     operator: Literal["identity", "arctan"] = "identity"
-    redrawn: bool = True
+    redrawn: bool = Field(True, description="new places each cycle")
+    stations: Time | None = Field(
+        None, description="instead of random points: places, variables and errors of this cycle's observations"
+    )
 
 
 class TwinConfig(Section):

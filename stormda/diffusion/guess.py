@@ -145,19 +145,19 @@ class LinearGuess(nn.Module):
 
 
 def inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float | None = None) -> tuple[Tensor, Tensor]:
-    """G by regression, and Q, the covariance of its error on times that it has not seen.
+    """G by regression, and its errors on times that it has not seen; Q is their covariance.
 
     The regression shrinks towards the autoregression of each coordinate by itself (a ridge on what differs from it,
     Hoerl and Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634): many coordinates and few years would
-    otherwise fit noise. Times are left out in five blocks in turn; Q is the covariance of the errors there, and without
-    a given ridge the one with the least error there is taken.
+    otherwise fit noise. Times are left out in five blocks in turn; the errors are those there, and without a given ridge
+    the one with the least of them is taken.
 
     Args:
         before_TR, after_TR: coordinates one step apart, in the order of time.
         ridge: share of the mean variance of a coordinate; None: by cross-validation.
 
     Returns:
-        G and Q [R, R].
+        G [R, R] and errors [T, R].
     """
     before, after = before_TR.double(), after_TR.double()
     errors: dict[float, Tensor] = {}
@@ -169,8 +169,7 @@ def inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float | None = Non
             parts.append(after[block] - before[block] @ _regression(before[kept], after[kept], candidate).T)
         errors[candidate] = torch.cat(parts)
     best = min(errors, key=lambda candidate: float(errors[candidate].square().sum()))
-    rest = errors[best]
-    return _regression(before, after, best), rest.T @ rest / len(rest)
+    return _regression(before, after, best), errors[best]
 
 
 def _regression(before_TR: Tensor, after_TR: Tensor, ridge: float) -> Tensor:

@@ -1,8 +1,9 @@
 """Stage `twin`: cycle several methods on the same truth and the same simulated observations, and score them.
 
-Every cycle a network of random grid points observes the truth with a known error. All methods get the same numbers, the
-same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill over all grid points,
-weighted by area, with intervals from a block bootstrap over cycles.
+Every cycle a network of random grid points, or of real stations, observes the truth with a known error. All methods get
+the same numbers, the same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill
+over all grid points, weighted by area, with intervals from a block bootstrap over cycles. Where channels have different
+units the scores of all together are in climatological standard deviations; those of each channel are in its unit.
 """
 
 __all__ = ["TwinResult", "twin"]
@@ -18,13 +19,13 @@ import torch
 from stormda import config as configuration
 from stormda.assimilation import methods
 from stormda.assimilation.memory import remember
+from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
 from stormda.metrics.probabilistic import crps_fair
-from stormda.operators.gridpoint import GridPoints
 from stormda.pipeline import build
+from stormda.pipeline.networks import Reports, describe, network_of
 from stormda.pipeline.worlds import World, simulated_archive, world_config, world_of
-from stormda.random import normal, stream, uniform
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_json
 from stormda.types import Array, Progress, silent
@@ -32,6 +33,8 @@ from stormda.verification.intervals import block_bootstrap
 from stormda.verification.plots import rank_histogram, time_series
 
 _BINS = "rank_counts"
+_FIELDS = ("mse", "crps", "variance", "background_mse")
+_REFERENCES = ("kf", "gaussian", "oi")  # the first that takes part is what the others are compared with
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,37 @@ class TwinResult:
     files: tuple[str, ...]
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
-        """For people."""
+        """For people: all channels together, and each where there are several."""
         title = f"twin experiment: {self.world}, {self.network}, {self.members} members, {self.scored} analyses scored"
-        columns = ["method", "RMSE", "95 %", "CRPS", "95 %", "spread/skill", "background RMSE", "s/analysis"]
-        rows = [
-            [
-                method,
-                f"{s['rmse']['value']:.3f}",
-                f"{s['rmse']['low']:.3f}..{s['rmse']['high']:.3f}",
-                f"{s['crps']['value']:.3f}",
-                f"{s['crps']['low']:.3f}..{s['crps']['high']:.3f}",
-                f"{s['spread_skill']:.2f}",
-                f"{s['background_rmse']:.3f}",
-                f"{s['seconds']:.2f}",
-            ]
-            for method, s in self.scores.items()
-        ]
+        scores = ["RMSE", "95 %", "CRPS", "95 %", "CRPS ratio", "95 %", "spread/skill", "background RMSE"]
+        columns = ["method", "channel", *scores, "s/analysis"]
+        rows = []
+        for method, s in self.scores.items():
+            parts = {f"all [{s['unit']}]": s} | (s["channels"] if len(s["channels"]) > 1 else {})
+            rows += [_row(method, name, part) for name, part in parts.items()]
         return title, columns, rows
+
+
+def _row(method: str, channel: str, s: dict[str, Any]) -> list[str]:
+    ratio, seconds = s.get("crps_ratio"), s.get("seconds")
+    return [
+        method,
+        channel,
+        f"{s['rmse']['value']:.4g}",
+        f"{s['rmse']['low']:.4g}..{s['rmse']['high']:.4g}",
+        f"{s['crps']['value']:.4g}",
+        f"{s['crps']['low']:.4g}..{s['crps']['high']:.4g}",
+        f"{ratio['value']:.3f}" if ratio else "",
+        f"{ratio['low']:.3f}..{ratio['high']:.3f}" if ratio else "",
+        f"{s['spread_skill']:.2f}",
+        f"{s['background_rmse']:.4g}",
+        f"{seconds:.2f}" if seconds is not None else "",
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """Scores of one method and seed by cycle: arrays [T], and rank counts [M + 1] summed over scored cycles."""
+    """Scores of one method and seed by cycle and channel: arrays [T, C], and rank counts [M + 1] of scored cycles."""
 
     mse: Array
     crps: Array
@@ -87,7 +99,7 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
     """
     config = world_config(config)
     spec = config.twin
-    described = f"{spec.network.count} points a channel, error {spec.network.error:g}, {spec.network.operator}"
+    described = describe(config)
     scored = (spec.cycles - spec.spin_up) * len(spec.seeds)
     if dry_run:
         return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, {}, ())
@@ -98,24 +110,11 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
         world = world_of(config, seed, progress)
         for method in spec.methods:
             series.setdefault(method, []).append(_cycle(config, world, method, seed, progress))
-    scores = {method: _summarise(runs, spec.spin_up) for method, runs in series.items()}
+    prior = build.prior(config, spec.methods[0])
+    scores = _compare(series, spec.spin_up, prior)
     folder = config.run / "twin"
-    files = _publish(config, folder, series, scores)
+    files = _publish(config, folder, series, scores, _units(prior)[0])
     return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, scores, files)
-
-
-def _observe(config: Config, truth_CHW: Array, seed: int, cycle: int) -> tuple[GridPoints, torch.Tensor]:
-    """The network of one cycle and what it reports: a pure function of the seed and the cycle."""
-    network = config.twin.network
-    channels, points = truth_CHW.shape[0], truth_CHW.shape[1] * truth_CHW.shape[2]
-    drawn = cycle if network.redrawn else 0
-    order = uniform(seed, stream("network", drawn), torch.arange(channels), torch.arange(points)).argsort(dim=1)
-    count = min(network.count, points)
-    index = (order[:, :count] + torch.arange(channels)[:, None] * points).flatten().sort().values
-    operator = GridPoints(index, network.operator)
-    clean = operator(torch.as_tensor(truth_CHW, dtype=torch.float64)[None])[0]
-    noise = normal(seed, stream("observation error", cycle), torch.zeros(1, dtype=torch.int64), index)[0]
-    return operator, clean + network.error * noise
 
 
 def _cycle(config: Config, world: World, method: str, seed: int, progress: Progress) -> _Series:
@@ -126,20 +125,20 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
     where = prior.grid.within(world.grid)
     history = History.none(prior.frames, shape)
     weights = prior.grid.weights
-    variance = config.twin.network.error**2
-    rows: list[tuple[float, ...]] = []
+    observe = network_of(config, prior.grid, prior.channels, seed)
+    rows: list[Array] = []
     ranks = np.zeros(settings.members + 1)
     start = perf_counter()
     for k, time in enumerate(world.times):
         progress(f"{method}, seed {seed}", k, len(world.times))
         decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
-        network, y = _observe(config, truth, seed, k)
+        reports = observe(k, truth)
         background = methods.background(prior, history, time, settings)
 
-        def standardised(z: torch.Tensor, network: GridPoints = network, decode: Any = decode) -> torch.Tensor:
-            return network(decode(z))
+        def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
+            return reports.operator(decode(z))
 
-        problem = methods.Problem(time, history, standardised, y, torch.full_like(y, variance))
+        problem = methods.Problem(time, history, standardised, reports.y, reports.variance)
         ensemble, carry = methods.analysis(method, prior, problem, settings)
         x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
         rows.append(_scores(x, b, truth, weights))
@@ -147,28 +146,69 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
             ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
         history = remember(history, ensemble, carry)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))
-    mse, crps, spread, background_mse = (np.array(column) for column in zip(*rows, strict=True))
+    mse, crps, spread, background_mse = np.stack(rows, axis=1)
     return _Series(mse, crps, spread, background_mse, ranks, (perf_counter() - start) / len(world.times))
 
 
-def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> tuple[float, ...]:
-    """Mean square error, CRPS, (1 + 1/M) variance and the background's mean square error, weighted by area."""
+def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
+    """Mean square error, CRPS, (1 + 1/M) variance and the background's mean square error by channel, [4, C]."""
     members = x_MCHW.shape[0]
-    w = np.broadcast_to(weights_HW, truth_CHW.shape)
     fields = (
         (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
         crps_fair(x_MCHW, truth_CHW),
         (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
         (b_MCHW.mean(axis=0) - truth_CHW) ** 2,
     )
-    return tuple(float(np.average(f, weights=w)) for f in fields)
+    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
+    return np.stack([(f * share).sum(axis=(1, 2)) for f in fields])
 
 
-def _summarise(runs: list[_Series], spin_up: int) -> dict[str, Any]:
-    mse, crps, variance, background = (
-        np.concatenate([getattr(r, name)[spin_up:] for r in runs])
-        for name in ("mse", "crps", "variance", "background_mse")
+def _units(prior: Prior) -> tuple[Array, str]:
+    """What the scores of all channels together are divided by [C], and their unit."""
+    units = {c.info.unit for c in prior.channels}
+    if len(units) == 1:
+        return np.ones(len(prior.channels)), units.pop()
+    return np.asarray(prior.normaliser.sd), "climatological sd"
+
+
+def _compare(series: dict[str, list[_Series]], spin_up: int, prior: Prior) -> dict[str, dict[str, Any]]:
+    """Scores of every method: of all channels together, of each, and the CRPS beside that of the reference."""
+    scale, unit = _units(prior)
+    reference = next((name for name in _REFERENCES if name in series), None)
+    scores = {}
+    for method, runs in series.items():
+        arrays = {name: np.concatenate([getattr(r, name)[spin_up:] for r in runs]) for name in _FIELDS}
+        found: dict[str, Any] = _summarise(arrays, scale) | {"unit": unit}
+        found["channels"] = {
+            c.name: _summarise({name: f[:, i : i + 1] for name, f in arrays.items()}, np.ones(1))
+            for i, c in enumerate(prior.channels)
+        }
+        if reference is not None and method != reference:
+            pair = np.stack([_crps(series[name], spin_up, scale) for name in (method, reference)], axis=1)
+            low, high = block_bootstrap(pair, _ratio)
+            found["crps_ratio"] = {"to": reference, "value": _ratio(pair), "low": low, "high": high}
+        found["seconds"] = float(np.mean([r.seconds for r in runs]))
+        found[_BINS] = np.sum([r.ranks for r in runs], axis=0).tolist()
+        scores[method] = found
+    return scores
+
+
+def _ratio(pair_T2: Array) -> float:
+    mine, reference = pair_T2.mean(axis=0)
+    return float(mine / reference)
+
+
+def _crps(runs: list[_Series], spin_up: int, scale_C: Array) -> Array:
+    """[T], of all channels together."""
+    return np.asarray((np.concatenate([r.crps[spin_up:] for r in runs]) / scale_C).mean(axis=1))
+
+
+def _summarise(arrays: dict[str, Array], scale_C: Array) -> dict[str, Any]:
+    """Scores of several channels together, each divided by its scale; arrays are [T, C]."""
+    mse, variance, background = (
+        (arrays[name] / scale_C**2).mean(axis=1) for name in ("mse", "variance", "background_mse")
     )
+    crps = (arrays["crps"] / scale_C).mean(axis=1)
     rmse_low, rmse_high = block_bootstrap(mse, lambda m: float(np.sqrt(m.mean())))
     crps_low, crps_high = block_bootstrap(crps, lambda m: float(m.mean()))
     return {
@@ -176,26 +216,21 @@ def _summarise(runs: list[_Series], spin_up: int) -> dict[str, Any]:
         "crps": {"value": float(crps.mean()), "low": crps_low, "high": crps_high},
         "spread_skill": float(np.sqrt(variance.mean() / mse.mean())),
         "background_rmse": float(np.sqrt(background.mean())),
-        "seconds": float(np.mean([r.seconds for r in runs])),
-        _BINS: np.sum([r.ranks for r in runs], axis=0).tolist(),
     }
 
 
-def _root(runs: list[_Series], name: str) -> Array:
-    """The square root of a series, averaged over seeds."""
-    return np.asarray(np.sqrt(np.mean([getattr(r, name) for r in runs], axis=0)))
+def _root(runs: list[_Series], name: str, scale_C: Array) -> Array:
+    """The square root of a series of squares [T], averaged over seeds and channels."""
+    return np.asarray(np.sqrt(np.mean([getattr(r, name) / scale_C**2 for r in runs], axis=(0, 2))))
 
 
 def _publish(
-    config: Config, folder: Path, series: dict[str, list[_Series]], scores: dict[str, dict[str, Any]]
+    config: Config, folder: Path, series: dict[str, list[_Series]], scores: dict[str, dict[str, Any]], scale_C: Array
 ) -> tuple[str, ...]:
     text = configuration.dump(config)
-    by_cycle = {
-        method: [{n: getattr(r, n).tolist() for n in ("mse", "crps", "variance", "background_mse")} for r in runs]
-        for method, runs in series.items()
-    }
+    by_cycle = {method: [{n: getattr(r, n).tolist() for n in _FIELDS} for r in runs] for method, runs in series.items()}
     write_json(folder / "scores.json", {"scores": scores, "series": by_cycle, "provenance": provenance(text)})
-    lines = {method: (_root(runs, "mse"), _root(runs, "variance")) for method, runs in series.items()}
+    lines = {method: (_root(runs, "mse", scale_C), _root(runs, "variance", scale_C)) for method, runs in series.items()}
     write_bytes(folder / "series.png", time_series(lines, spin_up=config.twin.spin_up))
     write_bytes(folder / "ranks.png", rank_histogram({m: np.asarray(s[_BINS]) for m, s in scores.items()}))
     return tuple(str(folder / name) for name in ("scores.json", "series.png", "ranks.png"))

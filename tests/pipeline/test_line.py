@@ -394,7 +394,22 @@ def test_twin_scores_methods_on_the_archive(run: Run, tmp_path: Path) -> None:
     scores = json.loads(ended.out)["scores"]
     for method in ("gaussian", "kf"):
         assert scores[method]["rmse"]["value"] < scores[method]["background_rmse"]
+        assert all(part["rmse"]["value"] < part["background_rmse"] for part in scores[method]["channels"].values())
+    assert scores["gaussian"]["crps_ratio"]["to"] == "kf" and "crps_ratio" not in scores["kf"]
+    ratio = scores["gaussian"]["crps"]["value"] / scores["kf"]["crps"]["value"]
+    assert scores["gaussian"]["crps_ratio"]["value"] == pytest.approx(ratio, rel=1e-12)
     assert {p.name for p in (tmp_path / "run" / "twin").iterdir()} == {"scores.json", "series.png", "ranks.png"}
+
+
+def test_twin_observes_at_the_places_of_real_reports(run: Run) -> None:
+    common = ("twin", "--json", "--method", "kf", f"twin.start={stamp(FIRST)}", "--cycles", "3", "twin.spin_up=0")
+    ended = run(*common, f"twin.network.stations={stamp(FIRST)}")
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out)
+    assert "places of the observations" in result["network"]
+    assert result["scores"]["kf"]["rmse"]["value"] < result["scores"]["kf"]["background_rmse"]
+    nothing = run(*common, "twin.network.stations=1999-01-01T00Z")
+    assert nothing.code == 3 and "twin.network.stations" in nothing.err
 
 
 def test_train_then_assimilate_with_the_network(run: Run, tmp_path: Path) -> None:
