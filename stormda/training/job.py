@@ -18,6 +18,7 @@ from stormda.diffusion.denoise import EDM
 from stormda.errors import ConfigError
 from stormda.grid import Grid
 from stormda.nn.embedding import static_fields
+from stormda.nn.poles import pole_arguments
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
@@ -25,6 +26,7 @@ from stormda.training.data import Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.samples import Samples
 from stormda.training.validation import Validation
 from stormda.types import Progress, silent
 
@@ -73,6 +75,11 @@ class Job:
         """
         return self.grid.plane and self.grid.periodic[1]
 
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Arguments of `Storm` that the weights keep: the network's size, and the poles of its grid."""
+        return dict(self.network) | {"frames": self.frames} | pole_arguments(self.grid, self.normaliser.channels)
+
     def fingerprint(self) -> str:
         """What a checkpoint must agree with, a line a fact."""
         data = hashlib.sha256(self.train.fields.cpu().numpy().tobytes() + self.train.targets.tobytes()).hexdigest()[:12]
@@ -90,11 +97,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The weights (best average so far) and how the training went."""
+    """The weights (best average so far), how the training went, and what the network draws."""
 
     weights: Weights
     outcome: Outcome
     parameters: int
+    samples: Samples
 
 
 def train_storm(
@@ -139,11 +147,11 @@ def train_storm(
         job.normaliser,
         job.grid,
         job.train.step,
-        dict(job.network) | {"frames": job.frames},
+        job.architecture,
         (density.sigma_min, density.sigma_max),
         scores | {"seconds": round(outcome.seconds, 1), "seed": job.seed} | dict(card or {}),
     )
-    return Trained(weights, outcome, sum(p.numel() for p in model.parameters()))
+    return Trained(weights, outcome, sum(p.numel() for p in model.parameters()), validate.samples(model))
 
 
 def build(job: Job, train: Series, climate: Statistics) -> EDM:
@@ -154,7 +162,7 @@ def build(job: Job, train: Series, climate: Statistics) -> EDM:
     try:
         torch.manual_seed(job.seed)
         channels = len(job.normaliser.channels)
-        network = Storm(channels, job.grid.shape, static, periodic=job.grid.periodic, frames=job.frames, **job.network)
+        network = Storm(channels, job.grid.shape, static, periodic=job.grid.periodic, **job.architecture)
     except ValueError as error:
         raise ConfigError(str(error), key="storm.width") from error
     finally:
