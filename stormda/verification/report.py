@@ -4,7 +4,7 @@ Pictures are embedded, so a page can be mailed or printed; each has a text that 
 look are in `templates/report/`; here are only the numbers and pictures that go into them.
 """
 
-__all__ = ["Picture", "Section", "Snapshot", "cycle_page", "map_sections", "verification_page"]
+__all__ = ["Picture", "Section", "Snapshot", "cycle_page", "map_sections", "render", "verification_page"]
 
 import base64
 from collections import Counter
@@ -96,7 +96,7 @@ def verification_page(
     configuration: str,
 ) -> str:
     """The page of a verification: rows of the table, scores of every cycle, maps of one analysis (`map_sections`)."""
-    return _render(
+    return render(
         "verification.html",
         title=f"Verification of method {method}",
         lead=lead,
@@ -108,7 +108,7 @@ def verification_page(
         sections=sections,
         shown=_called(snapshot) if snapshot else "",
         missing=missing,
-        facts=_lines(facts),
+        facts=facts,
         configuration=configuration,
     )
 
@@ -124,7 +124,7 @@ def cycle_page(
     configuration: str,
 ) -> str:
     """The page of one analysis, with its maps (`map_sections`)."""
-    return _render(
+    return render(
         "cycle.html",
         title=f"Analysis of {format_time(snapshot.cycle)}",
         lead=f"Method {method}, {members} members, {snapshot.grid}, {', '.join(c.name for c in snapshot.channels)}.",
@@ -133,7 +133,7 @@ def cycle_page(
         sections=sections,
         counts=_counts(snapshot.observations),
         missing=(),
-        facts=_lines(facts),
+        facts=facts,
         configuration=configuration,
     )
 
@@ -326,7 +326,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
-def _render(template: str, **context: Any) -> str:
+def render(template: str, *, facts: Mapping[str, Any], **context: Any) -> str:
+    """A page of `templates/report/`; `base.html` says what every page needs: title, lead, missing, facts, configuration.
+
+    Pages are self-contained HTML with autoescape; a name that the template uses and the context lacks is an error.
+    """
     folder = files("stormda.templates").joinpath("report")
     loader = jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
@@ -334,4 +338,5 @@ def _render(template: str, **context: Any) -> str:
     )
     environment.filters["number"] = number
     environment.filters["rounded"] = lambda value: number(value, digits=3)
-    return environment.get_template(template).render(version=__version__, targets=_TARGETS, **context)
+    page = environment.get_template(template)
+    return page.render(version=__version__, targets=_TARGETS, facts=_lines(facts), **context)
