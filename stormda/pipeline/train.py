@@ -14,8 +14,10 @@ from stormda.config import Config
 from stormda.errors import ConfigError, InputError
 from stormda.nn.weights import save_weights
 from stormda.pipeline import build
+from stormda.pipeline.train_report import training_page
 from stormda.store.archive import Archive
 from stormda.store.provenance import provenance
+from stormda.store.publish import write_bytes, write_text
 from stormda.time import format_time
 from stormda.training.curve import draw_curve
 from stormda.training.data import Series
@@ -74,7 +76,7 @@ def train(
         config: the run.
         dry_run: check everything, train nothing.
         progress: told about steps.
-        stop: asked after each step; true ends the call with a checkpoint and the best weights so far.
+        stop: asked after each step; true ends the call with a checkpoint, the best weights so far and their report.
 
     Raises:
         InputMissing: there is no archive.
@@ -90,13 +92,11 @@ def train(
     if dry_run:
         return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})
     yaml = configuration.dump(config)
-    card = {"name": config.name, "times": _span(job.train), "provenance": provenance(yaml)}
+    made = provenance(yaml)
+    card = {"name": config.name, "times": _span(job.train), "provenance": made}
     done = train_storm(job, folder, card=card, progress=progress, stop=stop)
     outcome, told = done.outcome, done.weights.card
-    if outcome.curve:
-        save_weights(path, done.weights)
-        draw_curve(folder / "curve.png", outcome.curve, told["persistence"], outcome.best["step"])
-    return TrainResult(
+    result = TrainResult(
         str(path) if outcome.curve else "",
         outcome.finished,
         done.parameters,
@@ -107,6 +107,13 @@ def train(
         told["linear"],
         told["persistence"],
     )
+    if outcome.curve:
+        save_weights(path, done.weights)
+        curve = draw_curve(outcome.curve, told["persistence"], outcome.best["step"])
+        write_bytes(folder / "curve.png", curve)
+        page = training_page(result.table(), curve, done.weights, done.samples, facts=made, configuration=yaml)
+        write_text(folder / "report.html", page)
+    return result
 
 
 def make_job(config: Config, archive: Archive) -> Job:

@@ -2,11 +2,9 @@
 
 __all__ = ["draw_curve"]
 
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from stormda.store.publish import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,8 +12,8 @@ if TYPE_CHECKING:
 _Row = Mapping[str, float]
 
 
-def draw_curve(path: Path, curve: Sequence[_Row], persistence: Mapping[str, float], best: float) -> None:
-    """Draw the rows of a training log; `best` is the step whose weights were kept. Raises OutputError."""
+def draw_curve(curve: Sequence[_Row], persistence: Mapping[str, float], best: float) -> bytes:
+    """A PNG file of the rows of a training log; `best` is the step whose weights were kept."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -34,8 +32,9 @@ def draw_curve(path: Path, curve: Sequence[_Row], persistence: Mapping[str, floa
     _by_channel(calibration, curve, "spread/skill ", "-")
     calibration.axhline(1.0, color="0.7", lw=1)
     calibration.set(xlabel="step", title="One-step spread/skill")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _losses(axes: "Axes", curve: Sequence[_Row], best: float) -> None:

@@ -19,6 +19,7 @@ from stormda.diffusion.denoise import EDM
 from stormda.training.data import Sampler
 from stormda.training.ensemble import draw_members, ensemble_scores
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.samples import Samples, draw_samples
 
 _KNOWN = 0.01  # error of a frame that is as good as known, in climatological standard deviations
 _LEVELS, _SAMPLES, _FORECASTS = 8, 32, 96  # noise levels, samples a level, mean forecasts
@@ -56,7 +57,8 @@ class Validation:
         last = len(sampler.series.targets) - 1  # Spread evenly, at no whole number of steps: all hours take part.
         chosen = torch.linspace(0, last, min(last + 1, _FORECASTS), device=device).round().long()
         self.forecast = sampler.known(chosen, _KNOWN)
-        self.noise = draw_noise(self.forecast, g)
+        self.noise, self.seed = draw_noise(self.forecast, g), seed
+        self.times = sampler.series.times[sampler.series.targets[chosen.cpu().numpy()]]
         there = torch.nonzero(self.forecast.mask[:, -1])[:, 0].tolist()
         self.cases = there[:: max(1, len(there) // _ENSEMBLES)][:_ENSEMBLES] if members > 1 else []
         shape = (members, *self.forecast.x.shape[1:])
@@ -91,6 +93,12 @@ class Validation:
             absolute = (error[self.cases].abs() * self.weights).mean(dim=(0, 2, 3))
             scores |= self._named("crps", absolute)
         return scores
+
+    def samples(self, model: EDM) -> Samples:
+        """Fields to look at: the forecast in the middle of the period."""
+        middle = len(self.times) // 2
+        sigma = self.density.sigma_min, self.density.sigma_max
+        return draw_samples(model, self.forecast.sample(middle), self.times[middle], sigma, self.seed)
 
     def _ensembles(self, model: EDM) -> dict[str, float]:
         if not self.cases:

@@ -1,0 +1,42 @@
+"""`stormda train` on the tiny world: early stopping, the report, and the log."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tiny_world import Ended
+
+Run = Callable[..., Ended]
+SHORT = ("train.steps=6", "train.validate_every=3")
+
+
+def test_report_shows_curves_scores_and_samples(run: Run, tmp_path: Path) -> None:
+    ended = run("train", *SHORT)
+    assert ended.code == 0, ended.err
+    page = (tmp_path / "run" / "training" / "report.html").read_text(encoding="utf-8")
+    for words in ("one-step mean", "a member", "spread of the members", "without history, member 3", "crps msl"):
+        assert words in page, words
+    assert page.count("data:image/png;base64,") == 1 + 2 * 8  # curves; truth, mean, member, spread, error, 3 without
+    assert "linear-Gaussian" in page and "config_sha256" in page.replace(" ", "_")
+
+
+def test_ensemble_scores_are_logged_and_told(run: Run, tmp_path: Path) -> None:
+    ended = run("train", *SHORT, "--json")
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out)
+    names = {f"{what} {channel}" for what in ("rmse", "crps", "spread/skill") for channel in ("msl", "t2m")}
+    assert names < set(result["scores"]) and names < set(result["linear"])
+    assert {"rmse msl", "crps t2m"} < set(result["persistence"])
+    with (tmp_path / "run" / "training" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["3", "6"] and all(float(row["crps msl"]) > 0 for row in rows)
+
+
+def test_it_ends_early_where_nothing_improves(run: Run) -> None:
+    ended = run("train", "train.steps=40", "train.validate_every=2", "train.patience=2", "train.learning_rate=1e-12",
+                "train.members=0", "--json")  # fmt: skip
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out)
+    # Steps so small that rounding decides which validation is the best: it ends two after the last better one.
+    assert result["finished"] and result["steps"] == result["scores"]["step"] + 4
