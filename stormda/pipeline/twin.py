@@ -3,7 +3,8 @@
 Every cycle a network of random grid points, or of real stations, observes the truth with a known error. All methods get
 the same numbers, the same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill
 over all grid points, weighted by area, with intervals from a block bootstrap over cycles. Where channels have different
-units the scores of all together are in climatological standard deviations; those of each channel are in its unit.
+units the scores of all together are in climatological standard deviations; those of each channel are in its unit. Beside
+them: the error of one step of the prior from the true past, without observations.
 """
 
 __all__ = ["TwinResult", "twin"]
@@ -25,6 +26,7 @@ from stormda.diffusion.history import History
 from stormda.metrics.probabilistic import crps_fair
 from stormda.pipeline import build
 from stormda.pipeline.networks import Reports, describe, network_of
+from stormda.pipeline.onestep import one_step_errors
 from stormda.pipeline.worlds import World, simulated_archive, world_config, world_of
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_json
@@ -51,7 +53,17 @@ class TwinResult:
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people: all channels together, and each where there are several."""
         title = f"twin experiment: {self.world}, {self.network}, {self.members} members, {self.scored} analyses scored"
-        scores = ["RMSE", "95 %", "CRPS", "95 %", "CRPS ratio", "95 %", "spread/skill", "background RMSE"]
+        scores = [
+            "RMSE",
+            "95 %",
+            "CRPS",
+            "95 %",
+            "CRPS ratio",
+            "95 %",
+            "spread/skill",
+            "background RMSE",
+            "one-step RMSE",
+        ]
         columns = ["method", "channel", *scores, "s/analysis"]
         rows = []
         for method, s in self.scores.items():
@@ -73,6 +85,7 @@ def _row(method: str, channel: str, s: dict[str, Any]) -> list[str]:
         f"{ratio['low']:.3f}..{ratio['high']:.3f}" if ratio else "",
         f"{s['spread_skill']:.2f}",
         f"{s['background_rmse']:.4g}",
+        f"{s['one_step_rmse']:.4g}" if "one_step_rmse" in s else "",
         f"{seconds:.2f}" if seconds is not None else "",
     ]
 
@@ -85,6 +98,7 @@ class _Series:
     crps: Array
     variance: Array
     background_mse: Array
+    one_step_mse: Array
     ranks: Array
     seconds: float
 
@@ -147,7 +161,9 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
         history = remember(history, ensemble, carry)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))
     mse, crps, spread, background_mse = np.stack(rows, axis=1)
-    return _Series(mse, crps, spread, background_mse, ranks, (perf_counter() - start) / len(world.times))
+    seconds = (perf_counter() - start) / len(world.times)
+    one_step = mse[:0] if method == "oi" else one_step_errors(prior, world, config.twin.spin_up)
+    return _Series(mse, crps, spread, background_mse, one_step, ranks, seconds)
 
 
 def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
@@ -187,6 +203,11 @@ def _compare(series: dict[str, list[_Series]], spin_up: int, prior: Prior) -> di
             pair = np.stack([_crps(series[name], spin_up, scale) for name in (method, reference)], axis=1)
             low, high = block_bootstrap(pair, _ratio)
             found["crps_ratio"] = {"to": reference, "value": _ratio(pair), "low": low, "high": high}
+        if method != "oi":  # It has no forecast.
+            one_step = np.concatenate([r.one_step_mse for r in runs]).mean(axis=0)
+            found["one_step_rmse"] = float(np.sqrt((one_step / scale**2).mean()))
+            for part, square in zip(found["channels"].values(), one_step, strict=True):
+                part["one_step_rmse"] = float(np.sqrt(square))
         found["seconds"] = float(np.mean([r.seconds for r in runs]))
         found[_BINS] = np.sum([r.ranks for r in runs], axis=0).tolist()
         scores[method] = found

@@ -395,6 +395,7 @@ def test_twin_scores_methods_on_the_archive(run: Run, tmp_path: Path) -> None:
     for method in ("gaussian", "kf"):
         assert scores[method]["rmse"]["value"] < scores[method]["background_rmse"]
         assert all(part["rmse"]["value"] < part["background_rmse"] for part in scores[method]["channels"].values())
+        assert scores[method]["one_step_rmse"] < scores[method]["background_rmse"]  # from the truth, not from analyses
     assert scores["gaussian"]["crps_ratio"]["to"] == "kf" and "crps_ratio" not in scores["kf"]
     ratio = scores["gaussian"]["crps"]["value"] / scores["kf"]["crps"]["value"]
     assert scores["gaussian"]["crps_ratio"]["value"] == pytest.approx(ratio, rel=1e-12)
