@@ -3,8 +3,8 @@
 Every cycle a network of random grid points, or of real stations, observes the truth with a known error. All methods get
 the same numbers, the same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill
 over all grid points, weighted by area, with intervals from a block bootstrap over cycles. Where channels have different
-units the scores of all together are in climatological standard deviations; those of each channel are in its unit. Beside
-them: the error of one step of the prior from the true past, without observations.
+units the scores of all together are in climatological standard deviations; those of each channel are in its unit.
+Beside them: the error of one step of the prior from the true past, without observations.
 """
 
 __all__ = ["TwinResult", "twin"]
