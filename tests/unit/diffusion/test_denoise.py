@@ -38,8 +38,9 @@ def test_with_history_it_is_the_kalman_filter_of_a_first_order_process() -> None
     s2, r, m, e, sigma, x = 2.0, 0.8, 1.5, 0.3, 0.7, -0.4
     v = s2 * (1 - r**2) + r**2 * e**2  # forecast variance
     expected = r * m + v / (v + sigma**2) * (x - r * m)
-    d = call(model(s2, [r]), *(torch.tensor([f]) for f in (x, sigma)), *(torch.tensor([[f]]) for f in (m, e)),
-             torch.ones(1, 1, dtype=torch.bool))  # fmt: skip
+    known = torch.ones(1, 1, dtype=torch.bool)
+    past = torch.tensor([[m]]), torch.tensor([[e]])
+    d = call(model(s2, [r]), torch.tensor([x]), torch.tensor([sigma]), *past, known)
     torch.testing.assert_close(d, torch.tensor([expected]))
 
 
@@ -66,6 +67,7 @@ def test_inputs_and_targets_of_the_network_are_of_unit_size() -> None:
     d = call(edm, noisy, sigma, m[:, None], torch.full((n, 1), 0.5), mask)
     v = edm.guess(m.reshape(n, 1, 1, 1, 1), torch.full((n, 1, 1, 1, 1), 0.5), mask).variance.flatten()
     target = (x - d) / (v.sqrt() * sigma / (v + sigma**2).sqrt())
+    assert isinstance(edm.network, Zero)
     for unit in (edm.network.state[:, 0].flatten(), target):
         # The variance of n = 40 000 normal numbers has a standard error of sqrt(2/n) = 0.007: four of them.
         assert abs(float(unit.var()) - 1) < 0.028

@@ -19,7 +19,7 @@ def example(residual: float = RHO) -> tuple[Gaussian, np.ndarray, np.ndarray]:
     p = root @ root.T
     mean = generator.normal(size=N)
     s = modes.T @ p @ modes + residual * (np.eye(N) - modes.T @ modes)
-    return Gaussian(*map(torch.as_tensor, (mean.reshape(SHAPE), modes, p)), residual), mean, s  # type: ignore[arg-type]
+    return Gaussian(torch.as_tensor(mean.reshape(SHAPE)), torch.as_tensor(modes), torch.as_tensor(p), residual), mean, s
 
 
 @pytest.mark.parametrize("residual", [0.0, RHO])

@@ -1,5 +1,7 @@
 """The linear-Gaussian guess is the dense Wiener filter of its model, and its estimate is honest on unseen times."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_it_is_the_wiener_filter_of_its_model(modes: int, mask: list[bool]) -> N
     d, variance = guess.denoise(x, torch.tensor([sigma]))
     # float32 fields of size 3 and products of 12 terms: 3 x 12 x 6e-8 = 2e-6; the floor of `outside` (1e-3 where no
     # direction is left) lets 1e-3 of a variance of 1e-4 through: 1e-7. A clear margin over both.
-    close = {"atol": 2e-5, "rtol": 1e-5}
+    close: dict[str, Any] = {"atol": 2e-5, "rtol": 1e-5}
     torch.testing.assert_close(guess.mean.flatten().double(), mean, **close)
     torch.testing.assert_close(d.flatten().double(), mean + gain @ (x.flatten().double() - mean), **close)
     if modes < N:  # Where no direction is left over, the floors keep a variance of 1e-4.

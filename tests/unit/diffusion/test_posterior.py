@@ -167,7 +167,11 @@ def test_closed_form_update_is_the_kalman_posterior() -> None:
     for name in NETWORKS:
         h, y, r = problem(name)
         matrix = torch.as_tensor(h)
-        m, p = gaussian.posterior(lambda x, a=matrix: x.flatten(1) @ a.T, torch.as_tensor(y), torch.as_tensor(r))
+
+        def operator(x: Tensor, matrix: Tensor = matrix) -> Tensor:
+            return x.flatten(1) @ matrix.T
+
+        m, p = gaussian.posterior(operator, torch.as_tensor(y), torch.as_tensor(r))
         expected_m, expected_p = kalman(mean, covariance, h, y, r)
         # Two algebraic forms of one formula in double precision; the condition number is 1e8 at most.
         np.testing.assert_allclose(m.flatten().numpy(), expected_m, atol=1e-8)

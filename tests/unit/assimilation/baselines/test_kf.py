@@ -30,9 +30,9 @@ def test_members_have_mean_and_covariance_of_the_posterior() -> None:
     members, carried = closed_form(
         prior, lambda x: x.flatten(-3) @ h.T, y, r, units[:, :N].reshape(-1, *SHAPE), units[:, N:]
     )
-    members = members.reshape(-1, N).numpy()
-    np.testing.assert_allclose(members.mean(axis=0), expected, atol=1e-12)
-    deviation = (members - expected)[: N + 3]
+    fields = members.reshape(-1, N).numpy()
+    np.testing.assert_allclose(fields.mean(axis=0), expected, atol=1e-12)
+    deviation = (fields - expected)[: N + 3]
     np.testing.assert_allclose(deviation.T @ deviation, covariance, atol=1e-12)
     np.testing.assert_allclose(carried, modes @ covariance @ modes.T, atol=1e-12)
 

@@ -1,5 +1,7 @@
 """JFPS: exact for the prior it is given, its own dense formula otherwise, and never a derivative of the denoiser."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ GAUSSIAN = Gaussian(
 )
 Y, VARIANCE = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.1, 1.0, 0.01]).double()
 X = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-EXACT = {"tolerance": 1e-13, "max_iterations": 10}
+EXACT: dict[str, Any] = {"tolerance": 1e-13, "max_iterations": 10}
 
 
 def operator(x: Tensor) -> Tensor:
