@@ -143,6 +143,9 @@ class TrainConfig(Section):
     checkpoint_every: Duration = np.timedelta64(60, "s")
     validate_every: int = Field(250, ge=1)
     members: int = Field(8, ge=0, description="of the one-step ensembles at validation; 0: none")
+    memory: float = Field(
+        4096, gt=0, description="MiB of fields to hold at once; a larger archive is read while training goes on"
+    )
     patience: int | None = Field(
         None, ge=1, description="validations without a smaller loss after which training ends; empty: never"
     )

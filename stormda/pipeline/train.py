@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError
 from stormda.nn.weights import save_weights
 from stormda.pipeline import build
+from stormda.pipeline.series import training_data
 from stormda.pipeline.train_report import training_page
 from stormda.store.archive import Archive
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_text
 from stormda.time import format_time
 from stormda.training.curve import draw_curve
-from stormda.training.data import Series
+from stormda.training.data import Data
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
-from stormda.types import Array, Progress, silent
+from stormda.types import Progress, silent
 
 _HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
 
@@ -117,7 +117,7 @@ def train(
 
 
 def make_job(config: Config, archive: Archive) -> Job:
-    """The archive's fields, standardised and in memory, and what the configuration says about training."""
+    """The archive's fields, standardised, in memory or on the disk, and what the configuration says about training."""
     t, s = config.train, config.storm
     learn = archive.select(config.archive.train)
     if config.archive.validation is None:
@@ -142,9 +142,12 @@ def make_job(config: Config, archive: Archive) -> Job:
         checkpoint_every=float(t.checkpoint_every / np.timedelta64(1, "s")),
         patience=t.patience,
     )
+    learned, held = training_data(
+        archive, learn, check, memory=t.memory, frames=config.history.frames, batch=t.batch, seed=t.seed
+    )
     return Job(
-        _series(archive, learn),
-        _series(archive, check),
+        learned,
+        held,
         archive.normaliser,
         archive.grid,
         s.arguments(),
@@ -159,14 +162,7 @@ def make_job(config: Config, archive: Archive) -> Job:
     )
 
 
-def _series(archive: Archive, targets: Array) -> Series:
-    """The targets; history comes from among them too, so that nothing held back leaks."""
-    times = archive.times[targets]
-    fields = torch.as_tensor(archive.normaliser.encode(archive.read(targets).values, times), dtype=torch.float32)
-    return Series(fields, times, archive.step, np.arange(len(targets)))
-
-
-def _span(series: Series) -> str:
+def _span(series: Data) -> str:
     return f"{format_time(series.times[0])} to {format_time(series.times[-1])}, {len(series.times)} times"
 
 

@@ -104,6 +104,11 @@ class Archive:
         step = np.timedelta64(int(facts["step_seconds"]), "s")
         return cls(path, channels, grid, times, step, normaliser, statistics, facts["provenance"], arrays)
 
+    @property
+    def chunk(self) -> int:
+        """Times of a Zarr chunk, which are cheapest to read together."""
+        return int(self._arrays[0].chunks[0])
+
     def read(self, index: Array | slice) -> State:
         """The states at positions `index` of `times`, in that order, float32.
 

@@ -13,10 +13,12 @@ Gaussian world E[x | m] = m exactly, and the network is told the error's standar
 an ensemble later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
 """
 
-__all__ = ["Batch", "Sampler", "Series", "Statistics", "statistics"]
+__all__ = ["Batch", "Data", "Sampler", "Series", "Statistics", "statistics"]
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,6 +32,31 @@ _EOF_TIMES = 4000  # times that EOFs are computed from
 _EOFS = 512
 
 
+class Data(Protocol):
+    """What a training learns from: fields in memory (`Series`) or on a disk (`stormda.training.stream.Stream`)."""
+
+    @property
+    def times(self) -> Array:
+        """[T], datetime64, rising; gaps are allowed."""
+
+    @property
+    def step(self) -> np.timedelta64:
+        """The distance of history frames."""
+
+    @property
+    def targets(self) -> Array:
+        """Indices of the times to learn."""
+
+    def sample(self) -> "Series":
+        """Fields that the climate and the linear-Gaussian guess are estimated from."""
+
+    def at(self, number: int) -> "Series":
+        """The fields that a step of training draws from: a function of its number and nothing else."""
+
+    def digest(self) -> str:
+        """Tells these data from others."""
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """Standardised fields in memory.
@@ -39,12 +66,14 @@ class Series:
         times: [T], datetime64, rising; gaps are allowed.
         step: the distance of history frames.
         targets: indices of the times to learn; frames of history may be any time of the series.
+        identity: what the fields are, where they can be made again but not bit by bit; empty: their bytes say it.
     """
 
     fields: Tensor
     times: Array
     step: np.timedelta64
     targets: Array
+    identity: str = ""
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.fields).all()):
@@ -54,7 +83,20 @@ class Series:
 
     def to(self, device: str) -> "Series":
         """The same with its fields on a device."""
-        return Series(self.fields.to(device), self.times, self.step, self.targets)
+        return replace(self, fields=self.fields.to(device))
+
+    def sample(self) -> "Series":
+        """All of it."""
+        return self
+
+    def at(self, number: int) -> "Series":
+        """All of it, at every step."""
+        return self
+
+    def digest(self) -> str:
+        """A hash of fields and targets."""
+        content = self.identity.encode() or self.fields.cpu().numpy().tobytes()
+        return hashlib.sha256(content + self.targets.tobytes()).hexdigest()[:12]
 
     def past(self, frames: int) -> Array:
         """Index of each frame of history of each target [targets, K], oldest first; -1 where there is none."""

@@ -5,7 +5,6 @@ Nothing here knows where the fields came from: it runs wherever torch, numpy and
 
 __all__ = ["Job", "Trained", "train_storm"]
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from stormda.nn.poles import pole_arguments
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
-from stormda.training.data import Sampler, Series, Statistics, statistics
+from stormda.training.data import Data, Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
@@ -40,7 +39,7 @@ class Job:
     """One training.
 
     Args:
-        train, validation: standardised fields; validation on a later period.
+        train, validation: standardised fields in memory or on a disk; validation on a later period.
         normaliser, grid: that they belong to.
         network: patch, width, blocks, heads and latents of `Storm`.
         settings: of the loop.
@@ -53,7 +52,7 @@ class Job:
         members: of the one-step ensembles at validation; 0: none.
     """
 
-    train: Series
+    train: Data
     validation: Series
     normaliser: Normaliser
     grid: Grid
@@ -82,7 +81,6 @@ class Job:
 
     def fingerprint(self) -> str:
         """What a checkpoint must agree with, a line a fact."""
-        data = hashlib.sha256(self.train.fields.cpu().numpy().tobytes() + self.train.targets.tobytes()).hexdigest()[:12]
         facts: dict[str, Any] = {"channels": ",".join(c.name for c in self.normaliser.channels), "grid": self.grid}
         facts |= dict(self.network) | {
             "frames": self.frames,
@@ -90,7 +88,7 @@ class Job:
             "batch": self.batch,
             "dropout": self.dropout,
         }
-        facts |= {"error": self.error, "seed": self.seed, "data": data}
+        facts |= {"error": self.error, "seed": self.seed, "data": self.train.digest()}
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
         return "\n".join(f"{key}: {value}" for key, value in facts.items())
 
@@ -122,17 +120,18 @@ def train_storm(
         InputError: too few times.
         ConfigError: a network that cannot be built.
     """
-    train, validation = job.train.to(device), job.validation.to(device)
-    climate = statistics(train, job.roll)
-    model = build(job, train, climate).to(device)
+    known, validation = job.train.sample().to(device), job.validation.to(device)
+    climate = statistics(known, job.roll)
+    model = build(job, known, climate).to(device)
+    del known
     weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
     density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
-    sampler = Sampler(train, climate, job.frames, job.dropout, job.error, job.roll)
+    samplers = _Samplers(job, climate, device)
 
     def objective(network: nn.Module, step: int) -> Tensor:
         assert isinstance(network, EDM)
         g = torch.Generator(device).manual_seed(job.seed * 1_000_003 + step)
-        batch = sampler.draw(job.batch, g)
+        batch = samplers.at(step).draw(job.batch, g)
         sigma = density.draw(job.batch, g)
         return denoising_error(network, batch, sigma, draw_noise(batch, g), weights_HW).mean()
 
@@ -152,6 +151,21 @@ def train_storm(
         scores | {"seconds": round(outcome.seconds, 1), "seed": job.seed} | dict(card or {}),
     )
     return Trained(weights, outcome, sum(p.numel() for p in model.parameters()), validate.samples(model))
+
+
+class _Samplers:
+    """The sampler of a step: always the same where the fields are in memory, else one a handful of windows."""
+
+    def __init__(self, job: Job, climate: Statistics, device: str) -> None:
+        self._job, self._climate, self._device = job, climate, device
+        self._last: tuple[Series, Sampler] | None = None
+
+    def at(self, step: int) -> Sampler:
+        job, series = self._job, self._job.train.at(step)
+        if self._last is None or self._last[0] is not series:
+            there = series.to(self._device)
+            self._last = series, Sampler(there, self._climate, job.frames, job.dropout, job.error, job.roll)
+        return self._last[1]
 
 
 def build(job: Job, train: Series, climate: Statistics) -> EDM:

@@ -40,3 +40,16 @@ def test_it_ends_early_where_nothing_improves(run: Run) -> None:
     result = json.loads(ended.out)
     # Steps so small that rounding decides which validation is the best: it ends two after the last better one.
     assert result["finished"] and result["steps"] == result["scores"]["step"] + 4
+
+
+def test_an_archive_beyond_the_memory_is_read_while_training(run: Run, tmp_path: Path) -> None:
+    ended = run("train", *SHORT, "train.members=0", "train.memory=0.06", "--json")  # all fields: 0.14 MiB
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["finished"]
+    again = run("train", *SHORT, "train.members=0")
+    assert again.code != 0 and "data: " in again.err  # in memory it would be another curve
+
+
+def test_memory_for_hardly_a_field_is_refused(run: Run) -> None:
+    ended = run("train", *SHORT, "train.memory=0.001")
+    assert ended.code == 2 and "train.memory" in ended.err and "Traceback" not in ended.err

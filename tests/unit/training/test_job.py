@@ -13,6 +13,7 @@ from stormda.normaliser import Normaliser
 from stormda.training.data import Series
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
+from stormda.training.stream import Stream
 from stormda.variables import Channel
 
 STEP = np.timedelta64(6, "h")
@@ -42,7 +43,7 @@ def job(**changes: object) -> Job:
     normaliser = Normaliser((Channel.parse("x0"),), np.zeros((1, 1, 1, POINTS)), np.ones(1), 0, 0)
     settings = Settings(steps=120, learning_rate=1e-2, warm_up=20, average=0.98, validate_every=60)
     network = {"patch": 1, "width": 16, "blocks": 2, "heads": 2, "latents": 2}
-    plain = Job(series(800, 0), series(100, 1), normaliser, grid, network, settings, batch=16)
+    plain = Job(series(800, 0), series(100, 1), normaliser, grid, network, settings, batch=16, members=0)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -60,6 +61,32 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     a, b, c = (train_storm(job(settings=short, seed=s), tmp_path / str(i)).weights for i, s in enumerate((3, 3, 4)))
     assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
     assert any(not torch.equal(a.tensors[name], c.tensors[name]) for name in a.tensors)
+
+
+class Disk:
+    """A series that is read when it is asked for; chunks of ten times."""
+
+    def __init__(self, held: Series) -> None:
+        self.held, self.times, self.step, self.identity = held, held.times, held.step, "ring"
+        self.shape = (1, 1, POINTS)
+        self.chunks = np.arange(len(held.times)) // 10
+
+    def read(self, index: np.ndarray) -> torch.Tensor:
+        return self.held.fields[torch.as_tensor(index)]
+
+
+def test_streamed_data_train_as_well_and_go_on_as_exactly(tmp_path: Path) -> None:
+    def streamed(steps: int) -> Job:
+        data = Stream(Disk(series(800, 0)), 1, 16, 4 * 100 * 4 * POINTS, seed=0)  # an eighth of the fields at a time
+        return job(train=data, settings=replace(job().settings, steps=steps, warm_up=5, validate_every=12))
+
+    left = iter([False] * 12 + [True])
+    whole = train_storm(streamed(24), tmp_path / "whole")
+    train_storm(streamed(24), tmp_path / "parts", stop=lambda: next(left))
+    rest = train_storm(streamed(24), tmp_path / "parts")
+    assert all(torch.equal(rest.weights.tensors[k], t) for k, t in whole.weights.tensors.items())
+    assert [row["loss"] for row in rest.outcome.curve] == [row["loss"] for row in whole.outcome.curve]
+    assert whole.outcome.best["rmse x0"] < whole.weights.card["linear"]["rmse x0"] + 0.05
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
