@@ -6,6 +6,7 @@ __all__ = [
     "GuidanceConfig",
     "HistoryConfig",
     "Method",
+    "RolloutConfig",
     "SamplerConfig",
     "StormConfig",
     "TrainConfig",
@@ -126,6 +127,14 @@ class AssimilateConfig(Section):
     limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
 
 
+class RolloutConfig(Section):
+    """Learning from the network's own analyses, one upon the other, as in a cycle of assimilation."""
+
+    steps: int = Field(0, ge=0, le=8, description="analyses before the frame that is learned; 0: none")
+    after: float = Field(0.5, ge=0, le=1, description="share of train.steps before it begins")
+    share: float = Field(0.5, ge=0, le=0.9, description="of the samples of a batch")
+
+
 class TrainConfig(Section):
     """Training of the STORM prior."""
 
@@ -143,6 +152,7 @@ class TrainConfig(Section):
     checkpoint_every: Duration = np.timedelta64(60, "s")
     validate_every: int = Field(250, ge=1)
     members: int = Field(8, ge=0, description="of the one-step ensembles at validation; 0: none")
+    rollout: RolloutConfig = RolloutConfig()
     memory: float = Field(
         4096, gt=0, description="MiB of fields to hold at once; a larger archive is read while training goes on"
     )

@@ -23,6 +23,7 @@ from stormda.training.curve import draw_curve
 from stormda.training.data import Data
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
+from stormda.training.rollout import Rollout
 from stormda.types import Progress, silent
 
 _HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
@@ -143,7 +144,13 @@ def make_job(config: Config, archive: Archive) -> Job:
         patience=t.patience,
     )
     learned, held = training_data(
-        archive, learn, check, memory=t.memory, frames=config.history.frames, batch=t.batch, seed=t.seed
+        archive,
+        learn,
+        check,
+        memory=t.memory,
+        frames=config.history.frames + t.rollout.steps,
+        batch=t.batch,
+        seed=t.seed,
     )
     return Job(
         learned,
@@ -159,6 +166,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         error=t.history_error,
         seed=t.seed,
         members=t.members,
+        rollout=Rollout(t.rollout.steps, t.rollout.after, t.rollout.share),
     )
 
 

@@ -13,11 +13,11 @@ Gaussian world E[x | m] = m exactly, and the network is told the error's standar
 an ensemble later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
 """
 
-__all__ = ["Batch", "Data", "Sampler", "Series", "Statistics", "statistics"]
+__all__ = ["Batch", "Chain", "Data", "Sampler", "Series", "Statistics", "statistics"]
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -172,10 +172,29 @@ class Batch:
         one = slice(index, index + 1)
         return Batch(self.x[one], self.mean[one], self.error[one], self.mask[one], self.forcing[one])
 
+    def __add__(self, other: "Batch") -> "Batch":
+        """The samples of both."""
+        return Batch(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+
     def forgotten(self) -> "Batch":
         """The same truths without any past."""
         nothing, one = torch.zeros_like(self.mean), torch.ones_like(self.error)
         return Batch(self.x, nothing, one, torch.zeros_like(self.mask), self.forcing)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Samples with a past that is n frames longer than the network sees, so that it can make its own analyses of it.
+
+    Args:
+        batch: B samples with K + n frames.
+        truth: the newest n of these frames as they were [B, n, C, H, W].
+        forcing: at their times [B, n, F].
+    """
+
+    batch: Batch
+    truth: Tensor
+    forcing: Tensor
 
 
 @dataclass(eq=False)
@@ -188,6 +207,7 @@ class Sampler:
         dropout: share of samples without any past; of the rest, the same share of single frames is lost.
         error: range of s, log-uniform.
         roll: shift samples around the world in longitude (a plane that wraps has no preferred place).
+        extra: n, older frames besides, for `chain`.
     """
 
     series: Series
@@ -196,33 +216,48 @@ class Sampler:
     dropout: float
     error: tuple[float, float]
     roll: bool
+    extra: int = 0
 
     def __post_init__(self) -> None:
         device = self.series.fields.device
-        self._past = torch.as_tensor(self.series.past(self.frames), device=device)
+        self._past = torch.as_tensor(self.series.past(self.frames + self.extra), device=device)
         self._target = torch.as_tensor(self.series.targets, device=device)
         self._forcing = torch.as_tensor(forcing(self.series.times), device=device)
 
     def draw(self, count: int, g: torch.Generator) -> Batch:
         """A random batch."""
-        return self.make(torch.randint(len(self.series.targets), (count,), generator=g, device=g.device), g)
+        return self.make(self._choose(count, g), g)
 
     def make(self, chosen: Tensor, g: torch.Generator) -> Batch:
         """The samples of chosen targets (positions in `series.targets`) with a random imperfect past."""
+        return self._make(chosen, g)[0]
+
+    def chain(self, count: int, g: torch.Generator) -> Chain:
+        """Random samples with a past of K + n frames."""
+        chosen = self._choose(count, g)
+        batch, truth = self._make(chosen, g)
+        newest = self._past[chosen, self.frames :].clamp_min(0)
+        return Chain(batch, truth[:, self.frames :], self._forcing[newest])
+
+    def _choose(self, count: int, g: torch.Generator) -> Tensor:
+        return torch.randint(len(self.series.targets), (count,), generator=g, device=g.device)
+
+    def _make(self, chosen: Tensor, g: torch.Generator) -> tuple[Batch, Tensor]:
+        """The samples, and their past as it was."""
         b = len(chosen)
         target = self._target[chosen]
         past = self._past[chosen]  # [B, K]
         fields = self.series.fields
         x, truth = fields[target], fields[past.clamp_min(0)]
         mask = (past >= 0) & (torch.rand(b, 1, generator=g, device=g.device) >= self.dropout)
-        lost = torch.rand(b, self.frames, generator=g, device=g.device) < self.dropout
+        lost = torch.rand(past.shape, generator=g, device=g.device) < self.dropout
         mask &= ~lost if self.frames > 1 else torch.ones_like(lost)
         mean, error = self._analyses(truth, g)
         if self.roll:
             shifts = torch.randint(x.shape[-1], (b,), generator=g, device=g.device)
-            x, mean, error = (_rolled(f, shifts) for f in (x, mean, error))
+            x, truth, mean, error = (_rolled(f, shifts) for f in (x, truth, mean, error))
         there = mask[:, :, None, None, None]
-        return Batch(x, mean * there, torch.where(there, error, 1.0), mask, self._forcing[target])
+        return Batch(x, mean * there, torch.where(there, error, 1.0), mask, self._forcing[target]), truth
 
     def known(self, chosen: Tensor, error: float) -> Batch:
         """The samples of chosen targets with a past that is the truth, said to have a small error."""

@@ -6,7 +6,7 @@ Nothing here knows where the fields came from: it runs wherever torch, numpy and
 __all__ = ["Job", "Trained", "train_storm"]
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stormda.training.data import Data, Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.rollout import Rollout, draw_level, own_analyses
 from stormda.training.samples import Samples
 from stormda.training.validation import Validation
 from stormda.types import Progress, silent
@@ -50,6 +51,7 @@ class Job:
         error: range of the history's error, share of the climatological standard deviation.
         seed: of initial weights and of every draw.
         members: of the one-step ensembles at validation; 0: none.
+        rollout: learning from the network's own analyses.
     """
 
     train: Data
@@ -65,6 +67,7 @@ class Job:
     error: tuple[float, float] = (0.01, 1.0)
     seed: int = 0
     members: int = 8
+    rollout: Rollout = Rollout()
 
     @property
     def roll(self) -> bool:
@@ -90,6 +93,9 @@ class Job:
         }
         facts |= {"error": self.error, "seed": self.seed, "data": self.train.digest()}
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
+        if self.rollout.steps:
+            begin = round(self.rollout.after * self.settings.steps)
+            facts |= {"rollout": f"{self.rollout.steps} after step {begin}, share {self.rollout.share}"}
         return "\n".join(f"{key}: {value}" for key, value in facts.items())
 
 
@@ -126,17 +132,24 @@ def train_storm(
     del known
     weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
     density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
-    samplers = _Samplers(job, climate, device)
+    samplers, chains = _Samplers(job, climate, device), _Samplers(job, climate, device, job.rollout.steps)
 
     def objective(network: nn.Module, step: int) -> Tensor:
         assert isinstance(network, EDM)
         g = torch.Generator(device).manual_seed(job.seed * 1_000_003 + step)
-        batch = samplers.at(step).draw(job.batch, g)
+        own = job.rollout.samples(step, job.settings.steps, job.batch)
+        batch = samplers.at(step).draw(job.batch - own, g)
+        if own:
+            seen = draw_level(density.sigma_min, density.sigma_max, g)
+            batch += own_analyses(network, chains.at(step).chain(own, g), seen, g)
         sigma = density.draw(job.batch, g)
         return denoising_error(network, batch, sigma, draw_noise(batch, g), weights_HW).mean()
 
-    seen = Sampler(validation, climate, job.frames, 0.0, job.error, False)
-    validate = Validation(seen, [c.name for c in job.normaliser.channels], density, weights_HW, job.seed, job.members)
+    names = [c.name for c in job.normaliser.channels]
+    held = Sampler(validation, climate, job.frames, 0.0, job.error, False)
+    longer = replace(held, extra=job.rollout.steps) if job.rollout.steps else None
+    share = job.rollout.share
+    validate = Validation(held, names, density, weights_HW, job.seed, job.members, longer=longer, share=share)
     outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), progress=progress, stop=stop)
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     references = {"persistence": validate.persistence(), "linear": validate.linear(model)}
@@ -156,15 +169,16 @@ def train_storm(
 class _Samplers:
     """The sampler of a step: always the same where the fields are in memory, else one a handful of windows."""
 
-    def __init__(self, job: Job, climate: Statistics, device: str) -> None:
-        self._job, self._climate, self._device = job, climate, device
+    def __init__(self, job: Job, climate: Statistics, device: str, extra: int = 0) -> None:
+        self._job, self._climate, self._device, self._extra = job, climate, device, extra
         self._last: tuple[Series, Sampler] | None = None
 
     def at(self, step: int) -> Sampler:
         job, series = self._job, self._job.train.at(step)
         if self._last is None or self._last[0] is not series:
             there = series.to(self._device)
-            self._last = series, Sampler(there, self._climate, job.frames, job.dropout, job.error, job.roll)
+            options = job.dropout, job.error, job.roll, self._extra
+            self._last = series, Sampler(there, self._climate, job.frames, *options)
         return self._last[1]
 
 

@@ -3,6 +3,7 @@
     loss                  denoising error in units of what the linear-Gaussian guess leaves; mean over noise levels
     loss at <sigma>       the same at one level; `cold loss at <sigma>` without any history
     rmse <channel>        one-step mean forecasts from a nearly known past, in climatological standard deviations
+    cycled loss, rmse     the same from a past that the network has analysed itself (`stormda.training.rollout`)
     crps, spread/skill    of small one-step ensembles from the same past (`stormda.training.ensemble`)
 
 Beside them, what needs no network: persistence of the anomaly, and the linear-Gaussian guess itself.
@@ -10,19 +11,21 @@ Beside them, what needs no network: persistence of the anomaly, and the linear-G
 
 __all__ = ["Validation"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.denoise import EDM
-from stormda.training.data import Sampler
+from stormda.training.data import Batch, Chain, Sampler
 from stormda.training.ensemble import draw_members, ensemble_scores
 from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.rollout import own_analyses
 from stormda.training.samples import Samples, draw_samples
 
 _KNOWN = 0.01  # error of a frame that is as good as known, in climatological standard deviations
 _LEVELS, _SAMPLES, _FORECASTS = 8, 32, 96  # noise levels, samples a level, mean forecasts
+_OBSERVED = 1.0  # error of the observations of every point that own analyses are made of
 _ENSEMBLES = 12  # of the forecasts: with eight members of ten calls each as costly as twice all the rest
 
 
@@ -36,6 +39,8 @@ class Validation:
         weights_HW: area weights, mean 1.
         seed: of the draws.
         members: of the ensembles; 0 or 1: none.
+        longer: of the same period, for pasts that the network analyses itself; None: without.
+        share: of these in `loss`.
     """
 
     def __init__(
@@ -46,6 +51,9 @@ class Validation:
         weights_HW: Tensor,
         seed: int,
         members: int = 8,
+        *,
+        longer: Sampler | None = None,
+        share: float = 0.0,
     ) -> None:
         device = sampler.series.fields.device
         g = torch.Generator(device).manual_seed(seed + 777)
@@ -62,6 +70,7 @@ class Validation:
         there = torch.nonzero(self.forecast.mask[:, -1])[:, 0].tolist()
         self.cases = there[:: max(1, len(there) // _ENSEMBLES)][:_ENSEMBLES] if members > 1 else []
         shape = (members, *self.forecast.x.shape[1:])
+        self.chain, self.share = longer.chain(_SAMPLES, g) if longer else None, share
         self.draws = [torch.randn(shape, generator=g, device=device) for _ in self.cases]
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
@@ -73,12 +82,14 @@ class Validation:
             for name, known in (("loss at", batch), ("cold loss at", batch.forgotten())):
                 error = denoising_error(model, known, sigma, noise, self.weights)
                 scores[f"{name} {level:.3g}"] = float(error.mean())
-        b, level = self.forecast, self.density.sigma_max
-        sigma = torch.full((len(b.x),), level, device=b.x.device)
-        mean, _ = model(b.x + level * self.noise, sigma, b.mean, b.error, b.mask, b.forcing)
-        losses = [value for name, value in scores.items() if name.startswith("loss at")]
-        loss = sum(losses) / len(losses)
-        return {"loss": loss} | self._named("rmse", self._rmse(mean - b.x)) | self._ensembles(model) | scores
+        mean = self._mean_forecast(model, self.forecast, self.noise)
+        loss = _mean(scores, "loss at")
+        if self.chain is not None:
+            scores = self._cycled(model, self.chain) | scores
+            loss = (1 - self.share) * loss + self.share * _mean(scores, "cycled loss at")
+        return (
+            {"loss": loss} | self._named("rmse", self._rmse(mean - self.forecast.x)) | self._ensembles(model) | scores
+        )
 
     def linear(self, model: EDM) -> dict[str, float]:
         """The scores of the linear-Gaussian guess that `model` improves on."""
@@ -100,6 +111,24 @@ class Validation:
         sigma = self.density.sigma_min, self.density.sigma_max
         return draw_samples(model, self.forecast.sample(middle), self.times[middle], sigma, self.seed)
 
+    def _mean_forecast(self, model: EDM, b: Batch, noise: Tensor) -> Tensor:
+        level = self.density.sigma_max
+        sigma = torch.full((1,), level, device=b.x.device)
+        mean: Tensor = model(b.x + level * noise, sigma, b.mean, b.error, b.mask, b.forcing)[0]
+        return mean
+
+    def _cycled(self, model: EDM, chain: Chain) -> dict[str, float]:
+        """Scores from a past that the model has analysed itself, from observations as good as a typical analysis."""
+        g = torch.Generator(chain.truth.device).manual_seed(self.seed + 778)
+        batch = own_analyses(model, chain, _OBSERVED, g)
+        scores = {}
+        for level, _, noise in self.sets:
+            sigma = torch.full((len(batch.x),), level, device=batch.x.device)
+            error = denoising_error(model, batch, sigma, noise, self.weights)
+            scores[f"cycled loss at {level:.3g}"] = float(error.mean())
+        error = self._mean_forecast(model, batch, self.sets[0][2]) - batch.x
+        return self._named("cycled rmse", self._rmse(error)) | scores
+
     def _ensembles(self, model: EDM) -> dict[str, float]:
         if not self.cases:
             return {}
@@ -114,6 +143,11 @@ class Validation:
 
     def _named(self, what: str, values_C: Tensor) -> dict[str, float]:
         return {f"{what} {name}": float(value) for name, value in zip(self.names, values_C, strict=True)}
+
+
+def _mean(scores: Mapping[str, float], prefix: str) -> float:
+    values = [value for name, value in scores.items() if name.startswith(prefix)]
+    return sum(values) / len(values)
 
 
 class _Silent(nn.Module):

@@ -53,3 +53,9 @@ def test_an_archive_beyond_the_memory_is_read_while_training(run: Run, tmp_path:
 def test_memory_for_hardly_a_field_is_refused(run: Run) -> None:
     ended = run("train", *SHORT, "train.memory=0.001")
     assert ended.code == 2 and "train.memory" in ended.err and "Traceback" not in ended.err
+
+
+def test_fine_tuning_on_own_analyses_is_logged(run: Run) -> None:
+    ended = run("train", *SHORT, "train.members=0", "train.rollout.steps=2", "train.rollout.after=0.3", "--json")
+    assert ended.code == 0, ended.err
+    assert {"cycled rmse msl", "cycled rmse t2m"} < set(json.loads(ended.out)["scores"])

@@ -1,7 +1,5 @@
 """The archive as training data: the same numbers, from memory or by chunks from the disk, at a bounded size."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch

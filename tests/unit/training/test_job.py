@@ -13,6 +13,7 @@ from stormda.normaliser import Normaliser
 from stormda.training.data import Series
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
+from stormda.training.rollout import Rollout
 from stormda.training.stream import Stream
 from stormda.variables import Channel
 
@@ -100,3 +101,16 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_a_network_that_cannot_be_built_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="multiple"):
         train_storm(job(network={"patch": 1, "width": 18, "blocks": 1, "heads": 2, "latents": 0}), tmp_path)
+
+
+def test_fine_tuning_on_own_analyses_goes_on_exactly(tmp_path: Path) -> None:
+    settings = replace(job().settings, steps=16, warm_up=5, validate_every=8)
+    tuned = job(settings=settings, rollout=Rollout(steps=2, after=0.5, share=0.5))
+    left = iter([False] * 10 + [True])
+    whole = train_storm(tuned, tmp_path / "whole")
+    train_storm(tuned, tmp_path / "parts", stop=lambda: next(left))
+    rest = train_storm(tuned, tmp_path / "parts")
+    assert all(torch.equal(rest.weights.tensors[k], t) for k, t in whole.weights.tensors.items())
+    plain = train_storm(job(settings=settings), tmp_path / "plain")
+    assert any(not torch.equal(plain.weights.tensors[k], t) for k, t in whole.weights.tensors.items())
+    assert whole.outcome.curve[-1]["cycled rmse x0"] > whole.outcome.curve[-1]["rmse x0"]  # the past is less known
