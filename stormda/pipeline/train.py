@@ -2,7 +2,7 @@
 
 __all__ = ["TrainResult", "train"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from stormda.training.data import Data
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
 from stormda.training.rollout import Rollout
+from stormda.training.tensorboard import event_writer
 from stormda.types import Progress, silent
 
 _HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
@@ -82,7 +83,7 @@ def train(
     Raises:
         InputMissing: there is no archive.
         InputError: too few times.
-        ConfigError: `storm.weights` names shipped weights, or the network cannot be built.
+        ConfigError: `storm.weights` names shipped weights, the network cannot be built, or a package is missing.
         CheckpointError: the checkpoint in `training/` belongs to another job.
         StormdaError: the loss is not finite.
     """
@@ -90,12 +91,13 @@ def train(
     archive = build.archive(config)
     job = make_job(config, archive)
     times = len(job.train.targets)
+    record = event_writer(folder / "events") if config.train.tensorboard else _nowhere
     if dry_run:
         return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})
     yaml = configuration.dump(config)
     made = provenance(yaml)
     card = {"name": config.name, "times": _span(job.train), "provenance": made}
-    done = train_storm(job, folder, card=card, progress=progress, stop=stop)
+    done = train_storm(job, folder, card=card, progress=progress, stop=stop, record=record)
     outcome, told = done.outcome, done.weights.card
     result = TrainResult(
         str(path) if outcome.curve else "",
@@ -115,6 +117,10 @@ def train(
         page = training_page(result.table(), curve, done.weights, done.samples, facts=made, configuration=yaml)
         write_text(folder / "report.html", page)
     return result
+
+
+def _nowhere(row: Mapping[str, float]) -> None:
+    """For trainings without event files."""
 
 
 def make_job(config: Config, archive: Archive) -> Job:

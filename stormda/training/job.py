@@ -117,8 +117,16 @@ def train_storm(
     device: str = "cpu",
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
+    record: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> Trained:
     """Train, or go on training from the checkpoint in `folder`.
+
+    Args:
+        job: what to learn.
+        folder: for the checkpoint and the log.
+        card: facts to keep with the weights.
+        device: where to compute.
+        progress, stop, record: see `fit`.
 
     Raises:
         StormdaError: the loss is not finite.
@@ -150,7 +158,8 @@ def train_storm(
     longer = replace(held, extra=job.rollout.steps) if job.rollout.steps else None
     share = job.rollout.share
     validate = Validation(held, names, density, weights_HW, job.seed, job.members, longer=longer, share=share)
-    outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), progress=progress, stop=stop)
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record}
+    outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), **talk)
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     references = {"persistence": validate.persistence(), "linear": validate.linear(model)}
     scores = {"scores": outcome.best, "steps": outcome.step} | references

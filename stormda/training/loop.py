@@ -117,6 +117,7 @@ def fit(
     job: str,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
+    record: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> Outcome:
     """Train, or go on training, and leave the best averaged weights in `model`.
 
@@ -128,6 +129,7 @@ def fit(
         job: a fingerprint, `key: value` lines, of all that a checkpoint must agree with.
         progress: told about steps.
         stop: asked after each step; true ends the call with a checkpoint.
+        record: given each new row of the curve.
 
     Raises:
         StormdaError: the loss is not finite.
@@ -153,6 +155,7 @@ def fit(
         if state.step % settings.validate_every == 0 or _done(state, settings):
             _validate(state, validate, settings)
             _write_log(folder / "log.csv", state.curve)
+            record(state.curve[-1])
         interrupted = stop()
         if interrupted or monotonic() - saved > settings.checkpoint_every:
             save()

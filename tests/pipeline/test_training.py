@@ -2,9 +2,12 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from tiny_world import Ended
 
 Run = Callable[..., Ended]
@@ -59,3 +62,34 @@ def test_fine_tuning_on_own_analyses_is_logged(run: Run) -> None:
     ended = run("train", *SHORT, "train.members=0", "train.rollout.steps=2", "train.rollout.after=0.3", "--json")
     assert ended.code == 0, ended.err
     assert {"cycled rmse msl", "cycled rmse t2m"} < set(json.loads(ended.out)["scores"])
+
+
+def test_event_files_need_their_package(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stormda.training.tensorboard.find_spec", lambda name: None)
+    ended = run("train", *SHORT, "train.tensorboard=true")
+    assert ended.code == 2 and "package tensorboard" in ended.err and "pip install tensorboard" in ended.err
+    assert not (tmp_path / "run" / "training").exists()
+
+
+def test_event_files_hold_the_rows_of_the_log(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the writer of the package."""
+    rows: dict[int, dict[str, float]] = {}
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert Path(folder) == tmp_path / "run" / "training" / "events" and purge_step == 3
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            rows.setdefault(step, {})[name] = value
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setattr("stormda.training.tensorboard.find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    ended = run("train", *SHORT, "train.members=0", "train.tensorboard=true")
+    assert ended.code == 0, ended.err
+    with (tmp_path / "run" / "training" / "log.csv").open() as file:
+        logged = {int(row["step"]): row for row in csv.DictReader(file)}
+    assert list(rows) == [3, 6]
+    for step, row in rows.items():
+        assert {k: f"{v:.6g}" for k, v in row.items()} == {k: v for k, v in logged[step].items() if k != "step"}
