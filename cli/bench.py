@@ -1,7 +1,8 @@
-"""`stormda bench`: what the parts of stormda cost on this machine."""
+"""`stormda bench`: what the parts of stormda cost on this machine, and how far a network looks."""
 
 __all__ = ["app"]
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,19 +11,18 @@ from . import options
 from .command import command
 from .console import Console
 
+Preset = Annotated[str, typer.Option("--preset", metavar="NAME", help="nano, 10M, 200M or 10B.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda.")]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32, or bfloat16 on cuda.")]
+
 app = typer.Typer(no_args_is_help=True, help="Measure what parts of stormda cost on this machine.")
-
-
-@app.callback()
-def _several() -> None:
-    """One command is still a group."""
 
 
 @app.command()
 @command
 def attention(
     *,
-    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="nano, 10M, 200M or 10B.")] = "10M",
+    preset: Preset = "10M",
     tokens: Annotated[
         list[int] | None,
         typer.Option("--tokens", metavar="N", help="How many tokens; several may follow.", show_default="4096 16384"),
@@ -41,8 +41,8 @@ def attention(
         int, typer.Option("--softmax-up-to", metavar="N", help="Beyond, softmax is extrapolated.")
     ] = 16384,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="The fastest of N counts.")] = 3,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32, or bfloat16 on cuda.")] = "float32",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
@@ -66,4 +66,73 @@ def attention(
             dry_run=dry_run,
             progress=progress,
         )
+    console.result(result)
+
+
+@app.command()
+@command
+def frame(
+    *,
+    preset: Preset = "10M",
+    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "721x1440",
+    channels: Annotated[int, typer.Option("--channels", metavar="N", help="Channels of the state.")] = 6,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", help="History frames.")] = 2,
+    patch: Annotated[int, typer.Option("--patch", metavar="N", help="Points of a token along an axis.")] = 2,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", metavar="N", help="Blocks of the network.", show_default="preset's")
+    ] = None,
+    direction: Annotated[
+        str, typer.Option("--direction", metavar="NAME", help="forward, or backward: with all gradients.")
+    ] = "forward",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    dry_run: options.DryRun = False,
+    console: Console,
+) -> None:
+    """Time, peak memory and FLOPs of one global state through the network, beside the rate of matrix products.
+
+    Example: stormda bench frame --preset 10M --shape 721x1440 --channels 6 --frames 2 --patch 2 --json
+    """
+    from stormda.pipeline.bench_frame import frame as stage
+
+    with console.progress() as progress:
+        result = stage(
+            preset,
+            shape,
+            channels=channels,
+            frames=frames,
+            patch=patch,
+            blocks=blocks,
+            direction=direction,
+            device=device,
+            dtype=dtype,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    console.result(result)
+
+
+@app.command()
+@command
+def reach(
+    *,
+    weights: Annotated[
+        list[Path], typer.Option("--weights", metavar="FILE", help="Weights; --weights may be there several times.")
+    ],
+    sigma: Annotated[
+        float, typer.Option("--sigma", metavar="X", help="Noise level, in climatological standard deviations.")
+    ] = 1.0,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", help="How many tokens are asked.")] = 16,
+    members: Annotated[int, typer.Option("--members", metavar="N", help="At how many states.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of states, noise and tokens.")] = 0,
+    console: Console,
+) -> None:
+    """How far a trained network looks: gradients between far tokens, as trained and as softmax over everything.
+
+    Example: stormda bench reach --weights runs/europe/weights.safetensors --json
+    """
+    from stormda.pipeline.bench_reach import reach as stage
+
+    with console.progress() as progress:
+        result = stage(weights, sigma=sigma, asked=tokens, members=members, seed=seed, progress=progress)
     console.result(result)

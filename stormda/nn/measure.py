@@ -10,7 +10,7 @@ without gradients, as sampling uses it. `backward` is the time of the gradients 
 forward pass; its memory is the peak of both passes.
 """
 
-__all__ = ["Cost", "Probe", "measure"]
+__all__ = ["Cost", "Direction", "Kind", "Probe", "forget_peak", "measure", "resident_peak", "timed"]
 
 import math
 import resource
@@ -93,17 +93,18 @@ def _times(probe: Probe, tokens: int, repeats: int) -> list[float]:
 
 def _forward(layer: Attention, x: Tensor, angles: tuple[Tensor, Tensor], device: torch.device) -> float:
     with torch.no_grad():
-        return _timed(lambda: layer(x, x, angles, angles), device)
+        return timed(lambda: layer(x, x, angles, angles), device)
 
 
 def _backward(layer: Attention, x: Tensor, angles: tuple[Tensor, Tensor], device: torch.device) -> float:
     x = x.requires_grad_()
     y = layer(x, x, angles, angles)
     sources, cotangent = [x, *layer.parameters()], torch.ones_like(y)
-    return _timed(lambda: torch.autograd.grad(y, sources, cotangent), device)
+    return timed(lambda: torch.autograd.grad(y, sources, cotangent), device)
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of some work, in s."""
     _wait(device)
     start = perf_counter()
     work()
@@ -122,12 +123,12 @@ def _peak_of(device: torch.device) -> Callable[[], int]:
         torch.cuda.reset_peak_memory_stats(device)
         allocated = torch.cuda.memory_allocated(device)
         return lambda: torch.cuda.max_memory_allocated(device) - allocated
-    _forget_peak()
-    before = _resident_peak()
-    return lambda: _resident_peak() - before
+    forget_peak()
+    before = resident_peak()
+    return lambda: resident_peak() - before
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Linux counts a new peak from now on, where it is allowed to."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -135,7 +136,7 @@ def _forget_peak() -> None:
         return
 
 
-def _resident_peak() -> int:
+def resident_peak() -> int:
     """Largest resident memory of this process, in bytes.
 
     Not ru_maxrss where there is a better source: Linux hands the parent's on to a child.

@@ -34,8 +34,8 @@ def reach(
     *,
     asked: int = 16,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Gradient norms between tokens that are far apart.
+) -> tuple[Tensor, Tensor]:
+    """Gradient norms between tokens that are far apart, and between all others.
 
     Args:
         network: F_BCHW of the state, whatever else it knows.
@@ -45,17 +45,20 @@ def reach(
         generator: of the draws.
 
     Returns:
-        A norm a pair (i, j) and member, [B, pairs].
+        A norm a pair (i, j) and member, twice [B, pairs].
     """
     x = state_BPCHW.detach().requires_grad_()
     y = network(x)
-    n, norms = patches.count[0] * patches.count[1], []
+    n = patches.count[0] * patches.count[1]
+    far, near = [], []
     for i in torch.randperm(n, generator=generator)[:asked].tolist():
         here = _spread(torch.nn.functional.one_hot(torch.tensor(i), n), patches).to(y)
         sign = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
         (gradient,) = torch.autograd.grad(y, x, here * sign, retain_graph=True)
-        norms.append(_gather(gradient.square().sum(dim=(1, 2)), patches).sqrt()[:, far_from(i, patches).to(x.device)])
-    return torch.cat(norms, dim=1)
+        norms, apart = _gather(gradient.square().sum(dim=(1, 2)), patches).sqrt(), far_from(i, patches).to(x.device)
+        far.append(norms[:, apart])
+        near.append(norms[:, ~apart])
+    return torch.cat(far, dim=1), torch.cat(near, dim=1)
 
 
 def _spread(value_N: Tensor, patches: Patches) -> Tensor:

@@ -7,16 +7,15 @@ its memory by n (the fused kernel keeps no matrix of scores), and the row says s
 
 __all__ = ["BenchResult", "Row", "attention"]
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 
 import torch
 
 from stormda.config.presets import PRESETS
-from stormda.errors import ConfigError, StormdaError
+from stormda.errors import ConfigError
 from stormda.nn.measure import Cost, Direction, Kind, Probe, measure
+from stormda.pipeline.alone import alone, check_device
 from stormda.types import Progress, silent
 
 _KINDS: tuple[Kind, ...] = ("storm", "softmax")
@@ -142,43 +141,13 @@ def _probe(preset: str, chosen: dict[str, int], device: str, dtype: str, repeats
         raise ConfigError(f"{wrong[0]} is too small", key=f"--{wrong[0]}")
     if repeats < 1:
         raise ConfigError("at least one measurement is needed", key="--repeats")
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ConfigError(f"there is no device {device}", key="--device", hint="cpu or cuda") from error
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise ConfigError(f"device {device} is not there", key="--device", hint="stormda doctor lists what is there")
-    if dtype not in ("float32", "bfloat16") or (dtype == "bfloat16" and kind == "cpu"):
-        raise ConfigError(f"{dtype} is no precision of {kind}", key="--dtype", hint="float32, or bfloat16 on cuda")
+    check_device(device, dtype)
     size = {k: v for k, v in PRESETS[preset].arguments().items() if k != "blocks"} | chosen
     return Probe("storm", "forward", 1, **size, device=device, dtype=dtype, repeats=repeats)
 
 
 def _alone(probe: Probe) -> Cost:
-    """Measure in a fresh process: its memory is nobody else's."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(probe, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        cost = receiver.recv()
-    except EOFError:
-        cost = "the process was killed"
-    finally:
-        process.kill()
-        process.join()
-    if not isinstance(cost, Cost):
-        what = f"{probe.kind} {probe.direction} of {probe.tokens} tokens failed: {cost}"
-        raise StormdaError(what, hint="where memory was short: fewer --tokens, or a smaller --preset")
-    return cost
-
-
-def _report(probe: Probe, sender: Connection) -> None:
-    try:
-        sender.send(measure(probe))
-    except Exception as error:  # Whatever it is, the parent tells it.
-        sender.send(" ".join(str(error).split()))
+    return alone(measure, probe, f"{probe.kind} {probe.direction} of {probe.tokens} tokens", "fewer --tokens")
 
 
 def _row(probe: Probe, cost: Cost | None, measured: int) -> Row:
