@@ -56,7 +56,7 @@ class Storm(nn.Module):
         poles, pole_rows: whether a pole lies beyond the first and the last row; whether that row is the pole.
         vectors: channels that change sign across a pole.
         strip: whether a field may be given that is known at the rim.
-        window: L noisy frames at once; weights of one L serve another, a window's age embedding apart.
+        window: L noisy frames at once; weights of one L serve another.
     """
 
     def __init__(
@@ -198,6 +198,6 @@ class Storm(nn.Module):
 
 
 def _without_age(network: Storm, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights of single frames know no age: it stays as it is."""
+    """Weights of single frames know no age: all frames of a window start as the newest."""
     if network.age is not None:
-        state.setdefault(f"{prefix}age.weight", network.age.weight.detach())
+        state.setdefault(f"{prefix}age.weight", torch.zeros_like(network.age.weight))

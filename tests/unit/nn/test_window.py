@@ -57,6 +57,7 @@ def test_a_window_of_one_is_the_network_without(tiles: dict[str, int]) -> None:
     window, one = (network(n, latents=0, **(tiles or {"tile": 12})) for n in (2, 1))
     for net in (window, one):
         net.load_state_dict(weights)
+    torch.nn.init.normal_(window.age.weight)
     for block in window.blocks:
         block.attention.tiles = block.cross.tiles
         block.window = 1
@@ -68,9 +69,8 @@ def test_a_window_of_one_is_the_network_without(tiles: dict[str, int]) -> None:
 
 def test_weights_of_single_frames_serve_a_window_and_back() -> None:
     one, three = network(1), network(3)
-    before = three.age.weight.detach().clone()
     three.load_state_dict(one.state_dict())
-    assert torch.equal(three.age.weight, before)
+    assert float(three.age.weight.detach().abs().max()) == 0.0  # as if all frames were the newest
     assert three.state_dict().keys() - one.state_dict().keys() == {"age.weight"}
     three.load_state_dict(network(5).state_dict())  # features of age do not depend on the length
 
