@@ -91,6 +91,8 @@ class Patches:
         """[B, G, H, W] with the rim of the outermost patches, filled up to whole patches."""
         field, x = x, layout.halo(x, _RIM, self.periodic)
         if any(self.poles):
+            if layout is not WHOLE:
+                raise ValueError("a field in parts has no poles: the other side is not there")
             x = self._across(field, x, signs_G)
         fill = [n * p - s for n, p, s in zip(self.count, self.size, self.shape, strict=True)]
         if any(fill):
