@@ -5,6 +5,7 @@ __all__ = [
     "GaussianConfig",
     "GuidanceConfig",
     "HistoryConfig",
+    "LetkfConfig",
     "Method",
     "RolloutConfig",
     "SamplerConfig",
@@ -22,7 +23,10 @@ from stormda.config.fields import Duration, Section
 from stormda.config.presets import PRESETS
 from stormda.config.sources import GriddedSource
 
-Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi"]
+Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi", "letkf"]
+ForecastModel: TypeAlias = Literal["nature", "linear", "storm"]
+
+_MODEL = "of the members; empty: the nature run in simulated worlds, else the linear inverse model"
 
 
 class HistoryConfig(Section):
@@ -116,6 +120,19 @@ class GuidanceConfig(Section):
     max_iterations: int = Field(20, ge=1)
 
 
+class LetkfConfig(Section):
+    """The local ensemble transform Kalman filter."""
+
+    model: ForecastModel | None = Field(None, description=_MODEL)
+    radius: float | None = Field(
+        None, gt=0, description="beyond it observations do not count; km, on a plane grid spacings; empty: 2500 or 16"
+    )
+    nearest: int | None = Field(None, ge=1, description="observations at most at a point, the nearest; empty: all")
+    inflation: float = Field(1.0, gt=0, description="factor of the background's standard deviation")
+    rtps: float = Field(0.0, ge=0, le=1, description="relaxation to the prior spread")
+    rtpp: float = Field(0.0, ge=0, le=1, description="relaxation to the prior perturbations")
+
+
 class AssimilateConfig(Section):
     """The analysis ensemble."""
 
@@ -149,6 +166,7 @@ class TrainConfig(Section):
     history_dropout: float = Field(0.1, ge=0, le=1)
     history_error: tuple[float, float] = Field((0.01, 1.0), description="log-uniform, share of the climatological sd")
     seed: int = 0
+    start: str | None = Field(None, description="weights to begin with, as storm.weights; empty: random ones")
     checkpoint_every: Duration = np.timedelta64(60, "s")
     validate_every: int = Field(250, ge=1)
     members: int = Field(8, ge=0, description="of the one-step ensembles at validation; 0: none")

@@ -11,7 +11,7 @@ import numpy as np
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError
-from stormda.nn.weights import save_weights
+from stormda.nn.weights import load_weights, save_weights
 from stormda.pipeline import build
 from stormda.pipeline.series import training_data
 from stormda.pipeline.train_report import training_page
@@ -173,6 +173,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         seed=t.seed,
         members=t.members,
         rollout=Rollout(t.rollout.steps, t.rollout.after, t.rollout.share),
+        start=None if t.start is None else load_weights(build.weights_path(config, t.start, "train.start")),
     )
 
 

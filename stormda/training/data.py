@@ -7,10 +7,12 @@ coordinate is the Wiener filter
 
     m = E^T [lambda/(lambda + n) (a + sqrt(n) e)]      error variance of a coordinate  lambda n/(lambda + n)
 
-(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations), optionally followed by the
-Kalman update with a few pseudo-observations of x at random points, so that errors differ from place to place. In the
-Gaussian world E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by
-an ensemble later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
+(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations). An analysis makes the next one's
+background, so e is alike in successive frames, by an amount that differs from sample to sample: a network that took
+the errors of five frames for independent would trust their mean too much. In every second sample a Kalman update with a
+few pseudo-observations of x at random points follows, so that errors differ from place to place. In the Gaussian world
+E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by an ensemble
+later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
 """
 
 __all__ = ["Batch", "Chain", "Data", "Sampler", "Series", "Statistics", "statistics"]
@@ -281,7 +283,7 @@ class Sampler:
         mean_energy = float(s.energy.square().sum() / s.energy.sum())
         noise = level * s.energy**alpha * mean_energy ** (1 - alpha)  # [B, 1, R]
         noise_rest = level * max(s.rest, 1e-9) ** alpha * mean_energy ** (1 - alpha)
-        e = torch.randn(x.shape, generator=g, device=g.device)
+        e = _alike(torch.randn(x.shape, generator=g, device=g.device), g)
         a, ea = x @ s.modes.T, e @ s.modes.T
         posterior = s.energy * noise / (s.energy + noise)
         gain, gain_rest = s.energy / (s.energy + noise), s.rest / (s.rest + noise_rest)
@@ -318,6 +320,15 @@ class Sampler:
         return mean + weights.transpose(1, 2) @ cross, (variance - cross.square().sum(dim=1, keepdim=True)).clamp_min(
             0.0
         )
+
+
+def _alike(e_BKn: Tensor, g: torch.Generator) -> Tensor:
+    """Errors of successive frames with a correlation of their own in each sample, from none to full."""
+    rho = torch.rand(len(e_BKn), 1, generator=g, device=g.device)
+    frames = [e_BKn[:, 0]]
+    for k in range(1, e_BKn.shape[1]):
+        frames.append(rho * frames[-1] + (1 - rho.square()).sqrt() * e_BKn[:, k])
+    return torch.stack(frames, dim=1)
 
 
 def _rolled(x: Tensor, shifts: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.denoise import EDM
-from stormda.errors import ConfigError
+from stormda.errors import CheckpointError, ConfigError
 from stormda.grid import Grid
 from stormda.nn.embedding import static_fields
 from stormda.nn.poles import pole_arguments
@@ -52,6 +52,7 @@ class Job:
         seed: of initial weights and of every draw.
         members: of the one-step ensembles at validation; 0: none.
         rollout: learning from the network's own analyses.
+        start: weights of an earlier training to begin with; None: random ones.
     """
 
     train: Data
@@ -68,6 +69,7 @@ class Job:
     seed: int = 0
     members: int = 8
     rollout: Rollout = Rollout()
+    start: Weights | None = None
 
     @property
     def roll(self) -> bool:
@@ -91,6 +93,8 @@ class Job:
             "batch": self.batch,
             "dropout": self.dropout,
         }
+        if self.start is not None:
+            facts["start"] = self.start.card.get("provenance", {}).get("created", "unknown weights")
         facts |= {"error": self.error, "seed": self.seed, "data": self.train.digest()}
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
         if self.rollout.steps:
@@ -137,6 +141,8 @@ def train_storm(
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
     model = build(job, known, climate).to(device)
+    if job.start is not None:
+        _begin(model, job.start)
     del known
     weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
     density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
@@ -189,6 +195,16 @@ class _Samplers:
             options = job.dropout, job.error, job.roll, self._extra
             self._last = series, Sampler(there, self._climate, job.frames, *options)
         return self._last[1]
+
+
+def _begin(model: EDM, start: Weights) -> None:
+    try:
+        model.load_state_dict(dict(start.tensors))
+    except RuntimeError as error:
+        what = "the weights to begin with are those of another network"
+        raise CheckpointError(
+            what, key="train.start", hint="the section storm must be that of their training"
+        ) from error
 
 
 def build(job: Job, train: Series, climate: Statistics) -> EDM:

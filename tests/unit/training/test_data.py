@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stormda.errors import InputError
-from stormda.training.data import Sampler, Series, statistics
+from stormda.training.data import Sampler, Series, _alike, statistics
 from stormda.training.linear import linear_guess
 
 STEP = np.timedelta64(6, "h")
@@ -112,3 +112,15 @@ def test_bad_data_are_refused() -> None:
         linear_guess(
             Series(data.fields, data.times, np.timedelta64(5, "h"), data.targets), statistics(data, False), 1, 0
         )
+
+
+def test_errors_of_successive_frames_are_alike_by_an_amount_of_their_own() -> None:
+    """The correlation of a sample is uniform between 0 and 1."""
+    g = torch.Generator().manual_seed(0)
+    e = _alike(torch.randn(2000, 2, 400, generator=g), g)
+    assert float(e.var()) == pytest.approx(1.0, abs=0.01)  # 1.6 million numbers: a standard error of 0.0014, or less
+    found = (e[:, 0] * e[:, 1]).mean(dim=1)
+    # Of one sample known to 1/sqrt(400) = 0.05, so that a few lie outside; of all: mean 1/2, variance 1/12 plus 1/400.
+    assert float(found.min()) > -0.25 and float(found.max()) < 1.25
+    assert float(found.mean()) == pytest.approx(0.5, abs=4 * 0.3 / 2000**0.5)
+    assert float(found.var()) == pytest.approx(1 / 12 + 1 / 400, abs=0.01)  # 4 x sqrt(0.8/2000) x 1/12 = 0.007

@@ -114,3 +114,14 @@ def test_fine_tuning_on_own_analyses_goes_on_exactly(tmp_path: Path) -> None:
     plain = train_storm(job(settings=settings), tmp_path / "plain")
     assert any(not torch.equal(plain.weights.tensors[k], t) for k, t in whole.weights.tensors.items())
     assert whole.outcome.curve[-1]["cycled rmse x0"] > whole.outcome.curve[-1]["rmse x0"]  # the past is less known
+
+
+def test_a_training_begins_with_given_weights(tmp_path: Path) -> None:
+    short = replace(job().settings, steps=2, validate_every=2, learning_rate=1e-9)
+    first = train_storm(job(seed=3), tmp_path / "first").weights
+    again = train_storm(job(seed=4, settings=short, start=first), tmp_path / "again").weights
+    names = [name for name in first.tensors if name.startswith("network.")]
+    assert all(torch.allclose(first.tensors[n], again.tensors[n], atol=1e-6) for n in names)  # two steps of 1e-9
+    with pytest.raises(CheckpointError, match=r"train\.start"):
+        wider = {"patch": 1, "width": 32, "blocks": 2, "heads": 2, "latents": 2}
+        train_storm(job(network=wider, start=first), tmp_path / "other")
