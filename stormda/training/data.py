@@ -7,12 +7,12 @@ coordinate is the Wiener filter
 
     m = E^T [lambda/(lambda + n) (a + sqrt(n) e)]      error variance of a coordinate  lambda n/(lambda + n)
 
-(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations). An analysis makes the next one's
-background, so e is alike in successive frames, by an amount that differs from sample to sample: a network that took
-the errors of five frames for independent would trust their mean too much. In every second sample a Kalman update with a
-few pseudo-observations of x at random points follows, so that errors differ from place to place. In the Gaussian world
-E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by an ensemble
-later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
+(alpha = 1: errors shaped like the weather; alpha = 0: white, as of dense observations). An analysis makes the next
+one's background, so e is alike in successive frames, by an amount that differs from sample to sample: a network that
+took the errors of five frames for independent would trust their mean too much. In every second sample a Kalman update
+with a few pseudo-observations of x at random points follows, so that errors differ from place to place. In the Gaussian
+world E[x | m] = m exactly, and the network is told the error's standard deviation at every point, as it is by an
+ensemble later. What the EOFs leave out is treated as one more coordinate, alike in all its directions.
 """
 
 __all__ = ["Batch", "Chain", "Data", "Sampler", "Series", "Statistics", "statistics"]
