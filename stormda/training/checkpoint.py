@@ -1,6 +1,6 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened, in one file, whole or not there."""
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["join_checkpoint", "read_checkpoint", "split_checkpoint", "write_checkpoint"]
 
 import io
 import pickle
@@ -12,6 +12,8 @@ import torch
 
 from stormda.errors import CheckpointError
 from stormda.store.publish import write_bytes
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any], job: str) -> None:
@@ -39,6 +41,35 @@ def read_checkpoint(path: Path, job: str) -> dict[str, Any] | None:
         what = "the training checkpoint belongs to another network, archive or configuration"
         raise CheckpointError(f"{what} ({_difference(found, job)})", file=path, hint=hint)
     return dict(state)
+
+
+def split_checkpoint(path: Path, folder: Path, part: int) -> list[Path]:
+    """Copy a checkpoint in files of at most `part` bytes, `<name>.00` and on, to be carried to another machine.
+
+    The moments of the optimiser are rounded to bfloat16, half their size: two to three digits of numbers that are
+    averages over noise. A training that goes on from the parts is therefore the same only within that.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for state in content["state"]["optimiser"]["state"].values():
+        for name in _MOMENTS:
+            state[name] = state[name].to(torch.bfloat16)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    data = buffer.getvalue()
+    parts = [folder / f"{path.name}.{n:02d}" for n in range(-(-len(data) // part))]
+    for old in folder.glob(f"{path.name}.[0-9][0-9]"):
+        old.unlink()
+    for n, place in enumerate(parts):
+        write_bytes(place, data[n * part : (n + 1) * part])
+    return parts
+
+
+def join_checkpoint(folder: Path, path: Path) -> bool:
+    """Put together what `split_checkpoint` left in a folder; false where there is nothing."""
+    parts = sorted(folder.glob(f"{path.name}.[0-9][0-9]"))
+    if parts:
+        write_bytes(path, b"".join(p.read_bytes() for p in parts))
+    return bool(parts)
 
 
 def _difference(found: str, wanted: str) -> str:

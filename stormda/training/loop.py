@@ -80,7 +80,7 @@ class _State:
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         self.model = model
         self.averaged = deepcopy(model).requires_grad_(False)
-        self.best = deepcopy(self.averaged.state_dict())
+        self.best = _parameters(self.averaged)
         decayed = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -95,12 +95,13 @@ class _State:
 
     def pack(self) -> dict[str, Any]:
         packed: dict[str, Any] = {name: getattr(self, name) for name in self._PLAIN}
-        packed |= {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best}
+        packed |= {"model": self.model.state_dict(), "averaged": _parameters(self.averaged), "best": self.best}
         return packed | {"optimiser": self.optimiser.state_dict()}
 
     def unpack(self, packed: Mapping[str, Any]) -> None:
         self.model.load_state_dict(packed["model"])
-        self.averaged.load_state_dict(packed["averaged"])
+        self.averaged.load_state_dict(packed["model"])  # what is no parameter
+        self.averaged.load_state_dict(packed["averaged"], strict=False)
         self.optimiser.load_state_dict(packed["optimiser"])
         self.best = packed["best"]
         for name in self._PLAIN:
@@ -160,8 +161,13 @@ def fit(
         if interrupted or monotonic() - saved > settings.checkpoint_every:
             save()
     save()
-    model.load_state_dict(state.best)
+    model.load_state_dict(state.best, strict=False)
     return Outcome(done or _done(state, settings), state.step, state.seconds, dict(state.scores), list(state.curve))
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of what is trained."""
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
 def _fraction(state: _State, settings: Settings) -> float:
@@ -222,7 +228,7 @@ def _validate(state: _State, validate: Validate, settings: Settings) -> None:
     state.curve.append({"step": state.step, "seconds": state.seconds, "rate": rate, "train": state.loss} | scores)
     if not state.scores or scores["loss"] < state.scores["loss"]:
         state.scores, state.stale = scores | {"step": state.step}, 0
-        state.best = deepcopy(state.averaged.state_dict())
+        state.best = _parameters(state.averaged)
     else:
         state.stale += 1
 

@@ -1,0 +1,252 @@
+"""A queue of trainings and measurements in pieces of a few minutes; see `benchmarks/gpu.sh`."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+import worlds
+
+from stormda.nn.measure import Probe, measure
+from stormda.nn.weights import save_weights
+from stormda.store.publish import write_json
+from stormda.training.checkpoint import join_checkpoint, split_checkpoint
+from stormda.training.job import Job, train_storm
+from stormda.training.loop import Settings
+from stormda.training.rollout import Rollout
+
+PART = 15 << 20  # bytes of a part of a checkpoint
+RESERVE = 45.0  # s for the last validation and for writing
+BEGUN = monotonic()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training; `world` makes its data on a device."""
+
+    world: Callable[[Path, str], worlds.World]
+    network: Mapping[str, int]
+    settings: Settings
+    frames: int = 1
+    modes: int = 100
+    batch: int = 32
+    rollout: Rollout = Rollout()
+    seed: int = 0
+    members: int = 8
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Costs of attention layers, each in a process of its own."""
+
+    probes: tuple[Probe, ...]
+
+
+def network(patch: int, width: int, blocks: int, latents: int, heads: int = 4) -> dict[str, int]:
+    return {"patch": patch, "width": width, "blocks": blocks, "heads": heads, "latents": latents}
+
+
+def settings(steps: int, rate: float = 1e-3, decay: float = 1e-2) -> Settings:
+    return Settings(steps, learning_rate=rate, weight_decay=decay, warm_up=500, average=0.9995,
+                    validate_every=1000, checkpoint_every=600)  # fmt: skip
+
+
+def from_file(name: str) -> Callable[[Path, str], worlds.World]:
+    return lambda carry, device: worlds.exported(carry / "data" / f"{name}.npz", device)
+
+
+def lorenz(dimension: int) -> Training:
+    late = Rollout(steps=2, after=0.6)
+    return Training(lambda _, device: worlds.lorenz96(device, dimension=dimension), network(1, 64, 4, 16),
+                    settings(40_000), modes=40, batch=128, rollout=late)  # fmt: skip
+
+
+def attention() -> Measurement:
+    size = {"width": 256, "heads": 4, "latents": 64, "tile": 8, "halo": 4}  # preset 10M
+    rows = [
+        Probe(kind, direction, 4**k, **size, device="cuda", dtype=dtype)
+        for dtype in ("float32", "bfloat16")
+        for direction in ("forward", "backward")
+        for k in (6, 7, 8, 9)
+        for kind in ("storm", "softmax")
+        if kind == "storm" or k < 9
+    ]
+    return Measurement(tuple(rows))
+
+
+QUEUE: dict[str, Training | Measurement] = {
+    "sqg-demo": Training(lambda _, device: worlds.sqg(device), network(4, 64, 4, 32), settings(40_000), modes=64,
+                         rollout=Rollout(steps=2, after=0.6)),
+    "lorenz96-40": lorenz(40),
+    "lorenz96-100": lorenz(100),
+    "north-america": Training(from_file("north-america"), network(3, 64, 3, 32), settings(12_000, 2e-3, 0.1), frames=5,
+                              rollout=Rollout(steps=2, after=0.6)),
+    "europe": Training(from_file("europe"), network(1, 64, 3, 32), settings(12_000, 2e-3, 0.1)),
+    "attention": attention(),
+    "sqg": Training(lambda _, device: worlds.sqg(device, trajectories=128), network(2, 128, 6, 64),
+                    settings(100_000), modes=200, rollout=Rollout(steps=2, after=0.7)),
+}  # fmt: skip
+
+
+def train(
+    name: str, piece: Training, carry: Path, out: Path, work: Path, device: str, stop: Callable[[], bool]
+) -> bool:
+    """Train or go on; leaves weights, log, card and, if it is not finished, the parts of a checkpoint."""
+    world = piece.world(carry, device)
+    print(f"{name}: {world.data}; ready after {monotonic() - BEGUN:.0f} s", flush=True)
+    job = Job(world.train, world.validation, world.normaliser, world.grid, piece.network, piece.settings,
+              frames=piece.frames, modes=piece.modes, batch=piece.batch, seed=piece.seed, members=piece.members,
+              rollout=piece.rollout)  # fmt: skip
+    join_checkpoint(carry / name, work / "checkpoint.pt")
+    command = shlex.join(["benchmarks/gpu.sh", name])
+    card = {"name": name, "command": command, "data": world.data, "torch": torch.__version__, "device": _called(device)}
+    done = train_storm(job, work, card=card, device=device, progress=_talk(name), stop=stop)
+    if done.outcome.curve:
+        save_weights(out / "weights.safetensors", done.weights)
+        (out / "log.csv").write_bytes((work / "log.csv").read_bytes())
+    facts = dict(done.weights.card) | {"parameters": done.parameters, "finished": done.outcome.finished}
+    write_json(out / "card.json", facts)
+    for old in out.glob("checkpoint.pt.*"):
+        old.unlink()
+    if not done.outcome.finished:
+        split_checkpoint(work / "checkpoint.pt", out, PART)
+    best = ", ".join(f"{k} {v:.4g}" for k, v in done.outcome.best.items() if " at " not in k)
+    print(f"{name}: {done.outcome.step} steps, {done.outcome.seconds / 60:.1f} min; {best}", flush=True)
+    return done.outcome.finished
+
+
+def measurements(name: str, piece: Measurement, carry: Path, out: Path, device: str, stop: Callable[[], bool]) -> bool:
+    """Measure what is not measured yet."""
+    known = carry / name / "card.json"
+    rows: list[dict[str, Any]] = json.loads(known.read_text())["rows"] if known.exists() else []
+    have = [{k: v for k, v in row.items() if k not in ("seconds", "peak_mib", "failed")} for row in rows]
+    for probe in piece.probes:
+        wanted = asdict(replace(probe, device=device))
+        if wanted in have or stop():
+            continue
+        command = [sys.executable, __file__, "--probe", json.dumps(wanted)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        last = ended.stderr.strip().splitlines()[-1:]
+        rows.append(wanted | (json.loads(ended.stdout) if ended.returncode == 0 else {"failed": "".join(last)}))
+        print(json.dumps(rows[-1]), flush=True)
+    finished = len(rows) >= len(piece.probes)
+    write_json(out / "card.json", {"name": name, "device": _called(device), "finished": finished, "rows": rows})
+    return finished
+
+
+def smoke(folder: Path) -> None:
+    """Every piece of the queue on tiny worlds for a few steps, each in two sittings; needs no GPU and no files."""
+    rng = np.random.default_rng(0)
+    times = (np.datetime64("2001-01-01", "s") + np.arange(60) * np.timedelta64(6, "h")).astype(np.int64)
+    facts = {"data": "noise", "channels": ["t2m"], "periodic": [False, False], "plane": False, "step_seconds": 21600}
+    arrays = {"climatology_coefficients": np.zeros((1, 1, 4, 6)), "anomaly_sd": np.ones(1), "harmonics": np.zeros(2)}
+    arrays |= {"latitude": np.linspace(60, 30, 4), "longitude": np.arange(6.0)}
+    arrays |= {
+        f"{part}_fields": rng.normal(size=(60, 1, 4, 6)).astype("f4").cumsum(0) for part in ("train", "validation")
+    }
+    arrays |= {"train_times": times, "validation_times": times + 10**8}
+    (folder / "data").mkdir(parents=True)
+    small: dict[str, Callable[[Path, str], worlds.World]] = {
+        "sqg": lambda _, device: worlds.sqg(device, points=16, trajectories=2, steps=30, days=0.25),
+        "lorenz": lambda _, device: worlds.lorenz96(device, dimension=8, trajectories=2, steps=30),
+    }
+    for name, piece in QUEUE.items():
+        if isinstance(piece, Measurement):
+            probes = tuple(replace(p, tokens=256, device="cpu", dtype="float32", repeats=1) for p in piece.probes[:2])
+            one_by_one = _calls(1)
+            assert not measurements(name, Measurement(probes), folder, _made(folder / name), "cpu", one_by_one)
+            assert measurements(name, Measurement(probes), folder, _made(folder / name), "cpu", lambda: False)
+            continue
+        np.savez(folder / "data" / f"{name}.npz", facts=json.dumps(facts), **arrays)
+        world = next((small[key] for key in small if name.startswith(key)), piece.world)
+        few = replace(piece.settings, steps=4, warm_up=1, validate_every=2)
+        tiny = replace(piece, world=world, network=network(4, 16, 1, 4), settings=few, batch=4, modes=4, members=0)
+        for steps, ends in ((2, False), (4, True)):
+            work = _made(folder / "work" / name / str(steps))  # a fresh one: only what was carried is there
+            stop = _calls(steps if ends else steps - 1)
+            assert (folder / name / "checkpoint.pt.00").exists() == ends  # what the first sitting left
+            assert train(name, tiny, folder, _made(folder / name), work, "cpu", stop) == ends
+        assert sorted(p.name for p in (folder / name).iterdir()) == ["card.json", "log.csv", "weights.safetensors"]
+
+
+def _calls(count: int) -> Callable[[], bool]:
+    """False so many times, then true."""
+    left = iter([False] * count)
+    return lambda: next(left, True)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _called(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def _talk(name: str) -> Callable[[str, int, int], None]:
+    last = [monotonic()]
+
+    def progress(what: str, done: int, total: int) -> None:
+        if monotonic() - last[0] > 30:
+            last[0] = monotonic()
+            print(f"{name}: {what}, {done} of {total}, {monotonic() - BEGUN:.0f} s", flush=True)
+
+    return progress
+
+
+def _finished(folder: Path) -> bool:
+    card = folder / "card.json"
+    return card.exists() and bool(json.loads(card.read_text())["finished"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description="Work through the queue; see gpu.sh.")
+    parser.add_argument(
+        "pieces", nargs="*", metavar="PIECE", help=f"of {', '.join(QUEUE)}; none: the first pending one"
+    )
+    parser.add_argument("--minutes", type=float, default=9.0, help="of this sitting")
+    parser.add_argument("--carry", type=Path, default=Path(".carry"), help="what earlier sittings left, and data/")
+    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu")), help="default: $OUT")
+    parser.add_argument("--list", action="store_true", help="say what is pending")
+    parser.add_argument("--smoke", type=Path, metavar="FOLDER", help="a few steps of everything on a CPU")
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.probe:
+        print(json.dumps(asdict(measure(Probe(**json.loads(given.probe))))))
+        return
+    if given.smoke:
+        smoke(given.smoke)
+        return
+    if unknown := set(given.pieces) - set(QUEUE):
+        parser.error(f"no such piece: {', '.join(sorted(unknown))}")
+    pending = [name for name in given.pieces or QUEUE if not _finished(given.carry / name)]
+    print(f"pending: {', '.join(pending) or 'nothing'}", flush=True)
+    if given.list:
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def stop() -> bool:
+        return monotonic() - BEGUN > 60 * given.minutes - RESERVE
+
+    for name in pending if given.pieces else pending[:1]:
+        if stop():
+            break
+        piece, out = QUEUE[name], _made(given.out / name)
+        if isinstance(piece, Measurement):
+            measurements(name, piece, given.carry, out, device, stop)
+        else:
+            train(name, piece, given.carry, out, _made(Path("build/gpu") / name), device, stop)
+
+
+if __name__ == "__main__":
+    main()
