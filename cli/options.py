@@ -52,7 +52,9 @@ Ensemble: TypeAlias = Annotated[
 ]
 Method: TypeAlias = Annotated[
     str | None,
-    typer.Option("--method", metavar="NAME", help="storm, gaussian, kf or oi: assimilate.method.", show_default=False),
+    typer.Option(
+        "--method", metavar="NAME", help="storm, gaussian, kf, oi or letkf: assimilate.method.", show_default=False
+    ),
 ]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 AsJson: TypeAlias = Annotated[

@@ -2,9 +2,11 @@
 
 The mean of M equally likely members estimates the expected state with an error of its own, so the error of a frame is
 s sqrt(1 + 1/M), s the ensemble's standard deviation.
+
+An ensemble filter goes on from its members instead: a history of one mean a member, each with its own past.
 """
 
-__all__ = ["frame_of", "history_of", "remember"]
+__all__ = ["follow", "frame_of", "history_of", "pasts_of", "remember"]
 
 import math
 from collections.abc import Sequence
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.history import History
+
+_KNOWN = 1e-3  # error level of a member's own past, in climatological standard deviations
 
 
 def frame_of(ensemble_MCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,3 +48,18 @@ def remember(history: History, ensemble_MCHW: Tensor, covariance: Tensor | None)
         torch.cat([history.mask[1:], torch.ones(1, dtype=torch.bool)]),
         covariance,
     )
+
+
+def pasts_of(frames: Sequence[Tensor | None]) -> History:
+    """One past a member: K ensembles [M, C, H, W], oldest first, None where one is missing but not all."""
+    some = next(f for f in frames if f is not None)
+    mean = torch.stack([torch.zeros_like(some) if f is None else f for f in frames], dim=1).to(torch.float32)
+    mask = torch.tensor([f is not None for f in frames])
+    return History(mean, torch.where(mask[:, None, None, None], _KNOWN, torch.ones_like(mean)), mask)
+
+
+def follow(history: History, ensemble_MCHW: Tensor) -> History:
+    """The members' own pasts for the next forecast: the oldest frame goes, the analysis ensemble comes."""
+    mean = history.mean if history.mean.ndim == 5 else history.mean.expand(len(ensemble_MCHW), *history.mean.shape)
+    older = [mean[:, k] if known else None for k, known in enumerate(history.mask.tolist())]
+    return pasts_of([*older[1:], ensemble_MCHW])

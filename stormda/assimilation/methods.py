@@ -1,10 +1,11 @@
 """The methods side by side: the same problem, the same observations, the same ensemble size.
 
 `storm` and `gaussian` draw the ensemble by reverse diffusion from the posterior of their prior; `kf` and `oi` are the
-closed-form classical baselines on the same linear-Gaussian prior.
+closed-form classical baselines on the same linear-Gaussian prior; `letkf` is an ensemble filter, whose prior is the
+forecast of its members.
 """
 
-__all__ = ["Problem", "Settings", "analysis", "background", "forecast_covariance"]
+__all__ = ["FILTERS", "Problem", "Settings", "analysis", "background", "forecast_covariance", "remember"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stormda.assimilation import memory
 from stormda.assimilation.baselines.kf import closed_form
+from stormda.assimilation.baselines.letkf import letkf
+from stormda.assimilation.baselines.localisation import Places, default_radius, nearby
 from stormda.assimilation.ensemble import draw, noise
+from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.guidance.mmps import mmps
@@ -28,7 +33,10 @@ from stormda.time import format_time
 from stormda.types import Denoise, Mapping2, Progress, silent
 
 if TYPE_CHECKING:
-    from stormda.config import Config, GuidanceConfig
+    from stormda.config import Config, GuidanceConfig, LetkfConfig
+
+FILTERS = ("letkf",)
+"""Methods whose prior is the forecast of their own members."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +49,8 @@ class Problem:
         operator: z_BCHW -> y_BN in physical units, N >= 1.
         y: observed values [N].
         variance: observation error variances [N].
+        background: members before the observations [M, C, H, W]; an ensemble filter needs them.
+        places: of the observations; localisation needs them.
     """
 
     time: np.datetime64
@@ -48,6 +58,8 @@ class Problem:
     operator: Mapping2
     y: Tensor
     variance: Tensor
+    background: Tensor | None = None
+    places: Places | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,16 @@ class Settings:
     sigma_max: float | None
     guidance: "GuidanceConfig"
     progress: Progress = silent
+    letkf: "LetkfConfig | None" = None
 
     @classmethod
     def of(cls, config: "Config", sampler: Callable[..., Tensor]) -> "Settings":
         """What the configuration says."""
         s, a = config.sampler, config.assimilate
-        return cls(a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance)
+        return cls(
+            a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance,
+            letkf=config.letkf,
+        )  # fmt: skip
 
     def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
         """The noise levels: from far above the prior's largest pattern to well below the smallest observation error."""
@@ -95,6 +111,8 @@ def background(
     A history with one mean a member must come with as many `members`.
     """
     numbers = range(settings.members) if members is None else members
+    if isinstance(prior, EnsemblePrior):
+        return prior.forecast(history, time, numbers, settings.seed)
     denoise = prior.denoiser(history, time)
     return _draw(prior, lambda: denoise, settings.sigmas(prior, None), numbers, time, settings, purpose)
 
@@ -103,13 +121,15 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     """Draw the analysis ensemble [M, C, H, W], and what the next cycle must know of its error beyond the spread.
 
     Args:
-        method: storm, gaussian, kf or oi.
-        prior: the network for `storm`, the closed-form Gaussian for the others.
+        method: storm, gaussian, kf, oi or letkf.
+        prior: the network for `storm`, members and a model for `letkf`, the closed-form Gaussian for the others.
         problem: the observations.
         settings: how to draw.
     """
     if method in ("kf", "oi"):
         return _closed_form(method, prior, problem, settings)
+    if method in FILTERS:
+        return _filter(prior, problem, settings), None
     posterior = guided(prior, problem, settings.guidance)
     sigmas = settings.sigmas(prior, smallest_error(problem, prior))
     ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
@@ -140,6 +160,13 @@ def guided(prior: Prior, problem: Problem, guidance: "GuidanceConfig") -> Callab
         return lambda x, sigma: (below if float(sigma) < limit else above)(x, sigma)
 
     return make
+
+
+def remember(prior: Prior, history: History, ensemble_MCHW: Tensor, carry: Tensor | None) -> History:
+    """What the next analysis knows of the past: mean and error, or the members of an ensemble filter themselves."""
+    if isinstance(prior, EnsemblePrior):
+        return memory.follow(history, ensemble_MCHW)
+    return memory.remember(history, ensemble_MCHW, carry)
 
 
 def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> Tensor | None:
@@ -187,3 +214,16 @@ def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings
     gaussian = prior.linear(history, problem.time)
     ensemble, covariance = closed_form(gaussian, problem.operator, problem.y, problem.variance, fields, errors)
     return ensemble.float(), None if method == "oi" else covariance
+
+
+def _filter(prior: Prior, problem: Problem, settings: Settings) -> Tensor:
+    if not isinstance(prior, EnsemblePrior) or problem.background is None or problem.places is None:
+        raise StormdaError("an ensemble filter needs members, a model and the places of the observations")
+    chosen = settings.letkf
+    assert chosen is not None
+    with torch.no_grad():
+        hx = problem.operator(problem.background.double())
+    radius = chosen.radius or default_radius(prior.grid)
+    local = nearby(prior.grid, problem.places, radius, chosen.nearest)
+    relaxation = {"inflation": chosen.inflation, "rtps": chosen.rtps, "rtpp": chosen.rtpp}
+    return letkf(problem.background, hx, problem.y, problem.variance, local, **relaxation).float()

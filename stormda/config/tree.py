@@ -13,6 +13,7 @@ from stormda.config.methods import (
     GaussianConfig,
     GuidanceConfig,
     HistoryConfig,
+    LetkfConfig,
     SamplerConfig,
     StormConfig,
     TrainConfig,
@@ -38,6 +39,7 @@ class Config(Section):
     storm: StormConfig = StormConfig()
     sampler: SamplerConfig = SamplerConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    letkf: LetkfConfig = LetkfConfig()
     assimilate: AssimilateConfig = AssimilateConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()

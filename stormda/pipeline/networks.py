@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stormda.assimilation.baselines.localisation import Places
 from stormda.config import Config
 from stormda.errors import InputMissing
 from stormda.grid import Grid
@@ -27,11 +28,12 @@ from stormda.variables import Channel
 
 @dataclass(frozen=True, eq=False)
 class Reports:
-    """Observations of one cycle: H on physical fields, values [N] and error variances [N]."""
+    """Observations of one cycle: H on physical fields, values [N], error variances [N] and where they are."""
 
     operator: Mapping2
     y: Tensor
     variance: Tensor
+    places: Places
 
 
 Network = Callable[[int, Array], Reports]
@@ -53,11 +55,12 @@ def network_of(config: Config, grid: Grid, channels: tuple[Channel, ...], seed: 
         InputMissing: `twin.network.stations` names a time without usable observations.
     """
     stations = config.twin.network.stations
-    return _random(config, seed) if stations is None else _stations(config, stations, grid, channels, seed)
+    return _random(config, grid, seed) if stations is None else _stations(config, stations, grid, channels, seed)
 
 
-def _random(config: Config, seed: int) -> Network:
+def _random(config: Config, grid: Grid, seed: int) -> Network:
     network = config.twin.network
+    latitude, longitude = (field.ravel() for field in grid.fields)
 
     def observe(cycle: int, truth_CHW: Array) -> Reports:
         channels, points = truth_CHW.shape[0], truth_CHW.shape[1] * truth_CHW.shape[2]
@@ -65,7 +68,9 @@ def _random(config: Config, seed: int) -> Network:
         order = uniform(seed, stream("network", drawn), torch.arange(channels), torch.arange(points)).argsort(dim=1)
         count = min(network.count, points)
         index = (order[:, :count] + torch.arange(channels)[:, None] * points).flatten().sort().values
-        return _report(GridPoints(index, network.operator), truth_CHW, network.error, seed, cycle, index)
+        point = (index % points).numpy()
+        places = Places(latitude[point], longitude[point])
+        return _report(GridPoints(index, network.operator), places, truth_CHW, network.error, seed, cycle, index)
 
     return observe
 
@@ -82,17 +87,24 @@ def _stations(config: Config, time: np.datetime64, grid: Grid, channels: tuple[C
         raise InputMissing(what, key="twin.network.stations", hint="stormda ingest, or another time")
     used = observations.take(rows)
     error = torch.as_tensor(np.asarray(used["error"], dtype=np.float64))
+    places = Places(used["latitude"], used["longitude"])
 
     def observe(cycle: int, truth_CHW: Array) -> Reports:
-        return _report(operator, truth_CHW, error, seed, cycle, torch.arange(len(rows)))
+        return _report(operator, places, truth_CHW, error, seed, cycle, torch.arange(len(rows)))
 
     return observe
 
 
 def _report(
-    operator: Mapping2, truth_CHW: Array, error: float | Tensor, seed: int, cycle: int, numbers: Tensor
+    operator: Mapping2,
+    places: Places,
+    truth_CHW: Array,
+    error: float | Tensor,
+    seed: int,
+    cycle: int,
+    numbers: Tensor,
 ) -> Reports:
     clean = operator(torch.as_tensor(truth_CHW, dtype=torch.float64)[None])[0]
     noise = normal(seed, stream("observation error", cycle), torch.zeros(1, dtype=torch.int64), numbers)[0]
     sd = torch.as_tensor(error, dtype=clean.dtype).expand_as(clean)
-    return Reports(operator, clean + sd * noise, sd.square())
+    return Reports(operator, clean + sd * noise, sd.square(), places)

@@ -19,7 +19,7 @@ import torch
 
 from stormda import config as configuration
 from stormda.assimilation import methods
-from stormda.assimilation.memory import remember
+from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
@@ -152,17 +152,18 @@ def _cycle(config: Config, world: World, method: str, seed: int, progress: Progr
         def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
             return reports.operator(decode(z))
 
-        problem = methods.Problem(time, history, standardised, reports.y, reports.variance)
+        problem = methods.Problem(time, history, standardised, reports.y, reports.variance, background, reports.places)
         ensemble, carry = methods.analysis(method, prior, problem, settings)
         x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
         rows.append(_scores(x, b, truth, weights))
         if k >= config.twin.spin_up:
             ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
-        history = remember(history, ensemble, carry)
+        history = methods.remember(prior, history, ensemble, carry)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))
     mse, crps, spread, background_mse = np.stack(rows, axis=1)
     seconds = (perf_counter() - start) / len(world.times)
-    one_step = mse[:0] if method == "oi" else one_step_errors(prior, world, config.twin.spin_up)
+    no_forecast = method == "oi" or (isinstance(prior, EnsemblePrior) and prior.perfect)
+    one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
     return _Series(mse, crps, spread, background_mse, one_step, ranks, seconds)
 
 
@@ -203,7 +204,7 @@ def _compare(series: dict[str, list[_Series]], spin_up: int, prior: Prior) -> di
             pair = np.stack([_crps(series[name], spin_up, scale) for name in (method, reference)], axis=1)
             low, high = block_bootstrap(pair, _ratio)
             found["crps_ratio"] = {"to": reference, "value": _ratio(pair), "low": low, "high": high}
-        if method != "oi":  # It has no forecast.
+        if any(len(r.one_step_mse) for r in runs):
             one_step = np.concatenate([r.one_step_mse for r in runs]).mean(axis=0)
             found["one_step_rmse"] = float(np.sqrt((one_step / scale**2).mean()))
             for part, square in zip(found["channels"].values(), one_step, strict=True):

@@ -15,14 +15,11 @@ import torch
 from stormda.config import Config, Harmonics, LorenzWorld, Period, SqgWorld
 from stormda.errors import ConfigError, InputError
 from stormda.grid import Grid
-from stormda.nature.lorenz96 import Lorenz96
-from stormda.nature.sqg import SQG
 from stormda.pipeline import build
 from stormda.state import State
 from stormda.store.archive import Archive, write_archive
 from stormda.time import format_time
 from stormda.types import Array, Progress, silent
-from stormda.variables import Channel
 
 EPOCH = np.datetime64("2001-01-01T00", "s")
 SIX_HOURS = np.timedelta64(6 * 3600, "s")
@@ -60,23 +57,19 @@ def world_config(config: Config) -> Config:
 
 def _simulate(config: Config, seed: int, steps: int, progress: Progress) -> Iterator[State]:
     """`steps` states six hours apart (0.05 time units of Lorenz-96), after spin-up."""
-    world = config.twin.world
-    channels = tuple(Channel.parse(name) for name in config.channels)
-    if isinstance(world, LorenzWorld):
-        lorenz = Lorenz96(d=world.dimension, forcing=world.forcing)
-        states = (x.reshape(1, 1, 1, -1) for x in lorenz.run(lorenz.spin_up(lorenz.initial(1, seed)), steps))
-        grid = lorenz.grid()
-    else:
-        sqg = SQG(points=world.points)  # type: ignore[union-attr]
-        states = (x.reshape(1, 2, *x.shape[-2:]) for x in sqg.run(sqg.spin_up(sqg.initial(1, seed)), steps))
-        grid = sqg.grid()
+    simulator = build.nature(config)
+    assert simulator is not None
+    x = simulator.spin_up(simulator.initial(1, seed))
+    shape = (1, len(simulator.channels), *simulator.grid().shape)
+    states = (x.reshape(shape) for x in simulator.run(x, steps))
     chunk: list[torch.Tensor] = []
     for k, x in enumerate(states):
         chunk.append(x)
         if len(chunk) == 256 or k == steps - 1:
             first = k + 1 - len(chunk)
             times = EPOCH + (first + np.arange(len(chunk))) * SIX_HOURS
-            yield State(torch.cat(chunk).to(torch.float32).numpy(), channels, grid, times)
+            fields = torch.cat(chunk).to(torch.float32).numpy()
+            yield State(fields, simulator.channels, simulator.grid(), times)
             chunk = []
             progress("nature run", k + 1, steps)
 

@@ -1,0 +1,135 @@
+"""The prior of an ensemble filter: its members, each forecast from its own past by a model.
+
+An ensemble filter (`letkf`, `ensf`) knows of the state what its members say. Its history has one mean a member, the
+member's own past. Where there is none, the first members are states of the archive, drawn at random: the climatology.
+Where the past is a field with an error level, they are that field and, times the error, the anomalies of such states.
+
+A model takes members one step further. The nature run does it exactly; the linear inverse model a_k = G a_{k-1} + q and
+the STORM prior draw what they cannot know.
+"""
+
+__all__ = ["EnsemblePrior", "Model", "generative_model", "linear_model", "nature_model"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.assimilation.ensemble import noise
+from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.history import History
+from stormda.grid import Grid
+from stormda.normaliser import Normaliser
+from stormda.random import stream, uniform
+from stormda.time import format_time
+from stormda.types import Denoise, Mapping2
+from stormda.variables import Channel
+
+
+class Model(Protocol):
+    """Takes members one step further."""
+
+    def __call__(self, history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        """Standardised fields [M, C, H, W] at `time`; the history has one mean a member, [M, K, C, H, W]."""
+
+
+@dataclass(eq=False)
+class EnsemblePrior:
+    """Members and a model; see the protocol `Prior` for what is taken from `base`.
+
+    Args:
+        base: the model's own prior, or the Gaussian one beside the nature run: grid, channels, standardised units.
+        model: the forecast model.
+        states: how many states the archive has, and a function that reads some by number, standardised: [n, C, H, W].
+        perfect: whether the model is the nature run, so that `base` knows less than it.
+    """
+
+    base: Prior
+    model: Model
+    states: tuple[int, Callable[[Sequence[int]], Tensor]]
+    perfect: bool = False
+
+    def __post_init__(self) -> None:
+        self.channels: tuple[Channel, ...] = self.base.channels
+        self.grid: Grid = self.base.grid
+        self.normaliser: Normaliser = self.base.normaliser
+        self.step: np.timedelta64 = self.base.step
+        self.frames: int = self.base.frames
+        self.sigma_max: float = self.base.sigma_max
+
+    def forecast(self, history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        """The background: members [M, C, H, W] at `time`, standardised, float32."""
+        if not bool(history.mask.any()):
+            return self.climate(members, seed)
+        if history.mean.ndim == 4:
+            history = self._around(history, members, seed)
+        return self.model(history, time, members, seed).float()
+
+    def climate(self, members: Sequence[int], seed: int) -> Tensor:
+        """States of the archive: member m gets the m-th of a random order."""
+        count, read = self.states
+        order = uniform(seed, stream("first ensemble"), torch.zeros(1, dtype=torch.int64), torch.arange(count))[0]
+        return read(order.argsort()[torch.as_tensor(list(members)) % count].tolist()).float()
+
+    def _around(self, history: History, members: Sequence[int], seed: int) -> History:
+        """One past a member, from a past that all share."""
+        mean = history.mean + history.error * self.climate(members, seed)[:, None]
+        return replace(history, mean=mean, error=torch.full_like(mean, 1e-3), covariance=None)
+
+    def linear(self, history: History, time: np.datetime64) -> Gaussian:
+        """That of `base`."""
+        return self.base.linear(history, time)
+
+    def share(self, history: History, sigma: float) -> float:
+        """That of `base`."""
+        return self.base.share(history, sigma)
+
+    def denoiser(self, history: History, time: np.datetime64) -> Denoise:
+        """That of `base`."""
+        return self.base.denoiser(history, time)
+
+    def carry(
+        self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
+    ) -> Tensor | None:
+        """Nothing: the members are all there is."""
+        return None
+
+
+def nature_model(advance: Mapping2, prior: Prior) -> Model:
+    """The nature run: `advance` takes physical fields [M, C, H, W] one step of the prior further."""
+
+    def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        x = advance(prior.normaliser.decoder(time - prior.step)(history.mean[:, -1]))
+        return torch.as_tensor(prior.normaliser.encode(x.numpy(), np.asarray([time])))
+
+    return model
+
+
+def linear_model(prior: GaussianPrior) -> Model:
+    """The linear inverse model: G a of each member and a draw from Q, of the residual variance beyond the modes."""
+
+    def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        known = torch.zeros(len(prior.modes), len(prior.modes), dtype=torch.float64)
+        one_step = prior.linear(replace(history, covariance=known), time)
+        shape = (len(prior.channels), *prior.grid.shape)
+        return one_step.sample(noise(seed, stream("forecast", format_time(time)), members, shape, torch.float64))
+
+    return model
+
+
+def generative_model(draw: Callable[[History, np.datetime64, Sequence[int]], Tensor], batch: int) -> Model:
+    """A draw of a generative prior from each member's own past, `batch` members at once."""
+
+    def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        parts = []
+        for first in range(0, len(members), batch):
+            some = slice(first, first + batch)
+            own = replace(history, mean=history.mean[some], error=history.error[some])
+            parts.append(draw(own, time, members[some]))
+        return torch.cat(parts)
+
+    return model
