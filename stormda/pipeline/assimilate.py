@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stormda.assimilation import methods
+from stormda.assimilation.baselines.localisation import Places
 from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
@@ -131,7 +132,7 @@ def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[st
 
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
     if keep.any():
-        problem = _problem(cycle, past, operator.subset(keep), checked.where(keep), decode)
+        problem = _problem(cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
         _none(config, cycle)
@@ -166,7 +167,7 @@ def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[st
 
 
 def _problem(
-    cycle: np.datetime64, past: Past, operator: Stack, used: Observations, decode: Mapping2
+    cycle: np.datetime64, past: Past, background: Tensor, operator: Stack, used: Observations, decode: Mapping2
 ) -> methods.Problem:
     """The observations that are used, in standardised space."""
     return methods.Problem(
@@ -175,6 +176,8 @@ def _problem(
         operator=lambda z: operator(decode(z)),
         y=torch.tensor(used["value"]),
         variance=torch.as_tensor(used["error"] ** 2) + operator.extra_variance,
+        background=background,
+        places=Places(used["latitude"], used["longitude"]),
     )
 
 

@@ -1,6 +1,6 @@
 """From configuration to objects: the one place that knows both names and classes."""
 
-__all__ = ["archive", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
+__all__ = ["archive", "forecast_model", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,9 +107,13 @@ def _gaussian(config: Config, frames: int) -> GaussianPrior:
     return GaussianPrior.fit(archive(config), config.gaussian, config.archive.train, frames=frames)
 
 
+def forecast_model(config: Config) -> str:
+    """The model of an ensemble filter's members: nature, linear or storm."""
+    return config.letkf.model or ("linear" if nature(config) is None else "nature")
+
+
 def _ensemble_prior(config: Config, method: str) -> EnsemblePrior:
-    simulator = nature(config)
-    kind = config.letkf.model or ("linear" if simulator is None else "nature")
+    simulator, kind = nature(config), forecast_model(config)
     base: Prior
     model: Model
     if kind == "storm":

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stormda.assimilation.memory import frame_of, history_of
+from stormda.assimilation.ensemble_prior import EnsemblePrior
+from stormda.assimilation.memory import frame_of, history_of, pasts_of
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
@@ -31,7 +32,7 @@ class Past:
     """History in standardised units, and its newest frame in physical ones for the time interpolation of H.
 
     Args:
-        history: K frames.
+        history: K frames; with one mean a member for an ensemble filter that finds its analyses.
         time: of the newest frame; None at a cold start.
         mean, error: [C, H, W], physical, of the newest frame; None at a cold start.
         origin: `analysis`, `archive` or `cold start`, for the provenance.
@@ -50,6 +51,7 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
     times_allowed = [t if cycle - t <= config.history.max_age else None for t in times]
     shape = (len(prior.channels), *prior.grid.shape)
     found: list[tuple[Tensor, Tensor] | None] = [None] * len(times)
+    members: list[Tensor | None] = [None] * len(times)
     newest: tuple[Array, Array] | None = None
     covariance, origin = None, "cold start"
     if config.history.source == "analyses":
@@ -61,6 +63,7 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
                 previous = _read(path, prior)
                 z = torch.as_tensor(prior.normaliser.encode(previous.state.values, np.asarray([time])))
                 found[i], origin = frame_of(z), "analysis"
+                members[i] = _counted(z, config, path) if isinstance(prior, EnsemblePrior) else None
                 newest = (previous.mean, previous.spread)
                 covariance = _covariance(previous, prior, path)
     wants_archive = config.history.source == "archive" or (
@@ -77,7 +80,8 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
             error = torch.full(shape, max(config.history.archive_error, 1e-3))
             found[i], origin = (mean, error), "archive"
             newest = (values[0], error.numpy() * prior.normaliser.sd[:, None, None])
-    history = history_of(found, shape, covariance)
+    own = any(m is not None for m in members)
+    history = pasts_of(members) if own else history_of(found, shape, covariance)
     if found[-1] is None:
         return Past(history, None, None, None, origin if history.mask.any() else "cold start")
     assert newest is not None
@@ -95,6 +99,19 @@ def _read(path: Path, prior: Prior) -> Analysis:
             hint="choose another run_dir, or history.source=none",
         )
     return previous
+
+
+def _counted(z_MCHW: Tensor, config: Config, path: Path) -> Tensor:
+    """The members; raises InputError where a filter would have to make up some or to leave some out."""
+    wanted = config.assimilate.ensemble
+    if len(z_MCHW) != wanted:
+        raise InputError(
+            f"the previous analysis has {len(z_MCHW)} members; an ensemble filter goes on with them, not with {wanted}",
+            file=path,
+            key="assimilate.ensemble",
+            hint=f"assimilate.ensemble={len(z_MCHW)}, another run_dir, or history.source=none",
+        )
+    return z_MCHW
 
 
 def _covariance(previous: Analysis, prior: Prior, path: Path) -> Tensor | None:

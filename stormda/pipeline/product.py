@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from stormda import config as configuration
-from stormda.assimilation.methods import Settings
+from stormda.assimilation.methods import FILTERS, Settings
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config
 from stormda.observations import QC, Observations
@@ -153,6 +153,8 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
 def _inputs(job: Job, observations: Observations) -> dict[str, Any]:
     """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
     known: dict[str, Any] = {"observations": fingerprint(observations)}
+    if job.method == "storm" or (job.method in FILTERS and build.forecast_model(job.config) == "storm"):
+        known["weights"] = digest(build.weights_path(job.config))
     if job.method == "storm":
-        return known | {"weights": digest(build.weights_path(job.config))}
+        return known
     return known | {"archive": build.archive(job.config).provenance.get("inputs")}

@@ -11,11 +11,15 @@ import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 import zarr
 from tiny_world import FIRST, TIMES, Ended, World, command, hidden, reports, stamp, visible
 
+from stormda.assimilation.memory import pasts_of
+from stormda.config import load
 from stormda.observations import QC
+from stormda.pipeline import build
 from stormda.store.analysis import read_analysis
 from stormda.store.feedback import read_feedback
 
@@ -375,7 +379,7 @@ def test_forecast_goes_on_from_an_analysis(analyses: Path, world: World, tmp_pat
     assert (spread[1] > spread[0]).all()
 
 
-@pytest.mark.parametrize("method", ["kf", "oi"])
+@pytest.mark.parametrize("method", ["kf", "oi", "letkf"])
 def test_the_baselines_go_the_same_way(run: Run, tmp_path: Path, method: str) -> None:
     ended = run("assimilate", "--method", method, "--cycle", stamp(FIRST))
     assert ended.code == 0, ended.err
@@ -383,6 +387,27 @@ def test_the_baselines_go_the_same_way(run: Run, tmp_path: Path, method: str) ->
         read_analysis(_folder(tmp_path / "run", FIRST, method=method) / f"{n}.nc") for n in ("analysis", "background")
     )
     assert (analysis.spread.mean(axis=(1, 2)) < background.spread.mean(axis=(1, 2))).all()
+
+
+def test_an_ensemble_filter_goes_on_from_its_own_members(run: Run, world: World, tmp_path: Path) -> None:
+    common = ("assimilate", "--method", "letkf", "assimilate.ensemble=8")
+    assert run(*common, "--cycle", stamp(FIRST)).code == 0
+    ended = run(*common, "--json", "--cycle", stamp(FIRST + 1))
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["cycles"][0]["history"] == "analysis"
+    before, after = (
+        read_analysis(_folder(tmp_path / "run", k, method="letkf") / f"{name}.nc").state.values
+        for k, name in ((FIRST, "analysis"), (FIRST + 1, "background"))
+    )
+    prior = build.prior(load(world.config, [f"run_dir={tmp_path / 'run'}"]), "letkf")
+    z = torch.as_tensor(prior.normaliser.encode(before, TIMES[FIRST : FIRST + 1]))
+    forecast = prior.forecast(pasts_of([z]), TIMES[FIRST + 1], range(8), 0)  # type: ignore[attr-defined]
+    # Files hold four bytes a value: 6e-8 of 1e5 Pa, twice.
+    np.testing.assert_allclose(prior.normaliser.decode(forecast.numpy(), TIMES[FIRST + 1]), after, rtol=1e-6)
+    other = run(*common[:-1], "assimilate.ensemble=6", "--cycle", stamp(FIRST + 2))
+    assert other.code == 1 and "assimilate.ensemble=8" in other.err
+    nothing = run(*common, "letkf.model=nature", "--cycle", stamp(FIRST + 2))
+    assert nothing.code == 2 and "letkf.model" in nothing.err
 
 
 def test_twin_scores_methods_on_the_archive(run: Run, tmp_path: Path) -> None:
