@@ -36,7 +36,10 @@ class NetworkConfig(Section):
 
     count: int = Field(40, ge=1, description="grid points a channel")
     error: float = Field(1.0, gt=0, description="standard deviation, in the channel's unit")
-    operator: Literal["identity", "arctan"] = "identity"
+    operator: Literal["identity", "arctan", "wind_speed", "block_mean"] = Field(
+        "identity", description="wind_speed: of u and v, and nothing else; block_mean: over squares of `block` points"
+    )
+    block: int = Field(4, ge=1, description="block_mean: points along a side")
     redrawn: bool = Field(True, description="new places each cycle")
     stations: Time | None = Field(
         None, description="instead of random points: places, variables and errors of this cycle's observations"
