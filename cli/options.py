@@ -53,7 +53,10 @@ Ensemble: TypeAlias = Annotated[
 Method: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--method", metavar="NAME", help="storm, gaussian, kf, oi or letkf: assimilate.method.", show_default=False
+        "--method",
+        metavar="NAME",
+        help="storm, gaussian, kf, oi, letkf or ensf: assimilate.method.",
+        show_default=False,
     ),
 ]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]

@@ -27,7 +27,10 @@ def twin(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            "--method", metavar="NAME", help="storm, gaussian, kf, oi or letkf; may be repeated.", show_default=False
+            "--method",
+            metavar="NAME",
+            help="storm, gaussian, kf, oi, letkf or ensf; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     ensemble: options.Ensemble = None,

@@ -1,8 +1,8 @@
 """The methods side by side: the same problem, the same observations, the same ensemble size.
 
 `storm` and `gaussian` draw the ensemble by reverse diffusion from the posterior of their prior; `kf` and `oi` are the
-closed-form classical baselines on the same linear-Gaussian prior; `letkf` is an ensemble filter, whose prior is the
-forecast of its members.
+closed-form classical baselines on the same linear-Gaussian prior; `letkf` and `ensf` are ensemble filters, whose prior
+is the forecast of their members.
 """
 
 __all__ = ["FILTERS", "Problem", "Settings", "analysis", "background", "forecast_covariance", "remember"]
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stormda.assimilation import memory
+from stormda.assimilation.baselines.ensf import ensf
 from stormda.assimilation.baselines.kf import closed_form
 from stormda.assimilation.baselines.letkf import letkf
 from stormda.assimilation.baselines.localisation import Places, default_radius, nearby
@@ -33,9 +34,9 @@ from stormda.time import format_time
 from stormda.types import Denoise, Mapping2, Progress, silent
 
 if TYPE_CHECKING:
-    from stormda.config import Config, GuidanceConfig, LetkfConfig
+    from stormda.config import Config, EnsfConfig, GuidanceConfig, LetkfConfig
 
-FILTERS = ("letkf",)
+FILTERS = ("letkf", "ensf")
 """Methods whose prior is the forecast of their own members."""
 
 
@@ -77,6 +78,7 @@ class Settings:
     guidance: "GuidanceConfig"
     progress: Progress = silent
     letkf: "LetkfConfig | None" = None
+    ensf: "EnsfConfig | None" = None
 
     @classmethod
     def of(cls, config: "Config", sampler: Callable[..., Tensor]) -> "Settings":
@@ -84,7 +86,7 @@ class Settings:
         s, a = config.sampler, config.assimilate
         return cls(
             a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance,
-            letkf=config.letkf,
+            letkf=config.letkf, ensf=config.ensf,
         )  # fmt: skip
 
     def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
@@ -121,15 +123,15 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     """Draw the analysis ensemble [M, C, H, W], and what the next cycle must know of its error beyond the spread.
 
     Args:
-        method: storm, gaussian, kf, oi or letkf.
-        prior: the network for `storm`, members and a model for `letkf`, the closed-form Gaussian for the others.
+        method: storm, gaussian, kf, oi, letkf or ensf.
+        prior: the network for `storm`, members and a model for the filters, the closed-form Gaussian for the others.
         problem: the observations.
         settings: how to draw.
     """
     if method in ("kf", "oi"):
         return _closed_form(method, prior, problem, settings)
     if method in FILTERS:
-        return _filter(prior, problem, settings), None
+        return _filter(method, prior, problem, settings), None
     posterior = guided(prior, problem, settings.guidance)
     sigmas = settings.sigmas(prior, smallest_error(problem, prior))
     ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
@@ -216,14 +218,21 @@ def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings
     return ensemble.float(), None if method == "oi" else covariance
 
 
-def _filter(prior: Prior, problem: Problem, settings: Settings) -> Tensor:
-    if not isinstance(prior, EnsemblePrior) or problem.background is None or problem.places is None:
-        raise StormdaError("an ensemble filter needs members, a model and the places of the observations")
-    chosen = settings.letkf
-    assert chosen is not None
+def _filter(method: str, prior: Prior, problem: Problem, settings: Settings) -> Tensor:
+    background, places = problem.background, problem.places
+    if not isinstance(prior, EnsemblePrior) or background is None:
+        raise StormdaError(f"method {method} needs members and a model")
+    if method == "ensf":
+        assert settings.ensf is not None
+        options = settings.ensf.model_dump(include={"form", "bandwidth", "steps", "rtps"})
+        where = stream("analysis", format_time(problem.time))
+        data = background, problem.operator, problem.y, problem.variance
+        return ensf(*data, **options, seed=settings.seed, stream=where).float()
+    if places is None:
+        raise StormdaError("localisation needs the places of the observations")
+    assert settings.letkf is not None
     with torch.no_grad():
-        hx = problem.operator(problem.background.double())
-    radius = chosen.radius or default_radius(prior.grid)
-    local = nearby(prior.grid, problem.places, radius, chosen.nearest)
-    relaxation = {"inflation": chosen.inflation, "rtps": chosen.rtps, "rtpp": chosen.rtpp}
-    return letkf(problem.background, hx, problem.y, problem.variance, local, **relaxation).float()
+        hx = problem.operator(background.double())
+    options = settings.letkf.model_dump(include={"inflation", "rtps", "rtpp"})
+    local = nearby(prior.grid, places, settings.letkf.radius or default_radius(prior.grid), settings.letkf.nearest)
+    return letkf(background, hx, problem.y, problem.variance, local, **options).float()

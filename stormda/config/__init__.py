@@ -19,6 +19,7 @@ __all__ = [
     "CheckConfig",
     "Column",
     "Config",
+    "EnsfConfig",
     "ErrorModel",
     "GaussianConfig",
     "GriddedSource",
@@ -53,6 +54,7 @@ __all__ = [
 from stormda.config.fields import Period, Section
 from stormda.config.methods import (
     AssimilateConfig,
+    EnsfConfig,
     GaussianConfig,
     GuidanceConfig,
     HistoryConfig,

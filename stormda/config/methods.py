@@ -2,6 +2,7 @@
 
 __all__ = [
     "AssimilateConfig",
+    "EnsfConfig",
     "GaussianConfig",
     "GuidanceConfig",
     "HistoryConfig",
@@ -23,7 +24,7 @@ from stormda.config.fields import Duration, Section
 from stormda.config.presets import PRESETS
 from stormda.config.sources import GriddedSource
 
-Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi", "letkf"]
+Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi", "letkf", "ensf"]
 ForecastModel: TypeAlias = Literal["nature", "linear", "storm"]
 
 _MODEL = "of the members; empty: the nature run in simulated worlds, else the linear inverse model"
@@ -131,6 +132,18 @@ class LetkfConfig(Section):
     inflation: float = Field(1.0, gt=0, description="factor of the background's standard deviation")
     rtps: float = Field(0.0, ge=0, le=1, description="relaxation to the prior spread")
     rtpp: float = Field(0.0, ge=0, le=1, description="relaxation to the prior perturbations")
+
+
+class EnsfConfig(Section):
+    """The ensemble score filter."""
+
+    model: ForecastModel | None = Field(None, description=_MODEL)
+    form: Literal["member", "mixture"] = Field(
+        "member", description="the score of each member's own reverse diffusion, or of a mixture around all members"
+    )
+    bandwidth: float = Field(0.025, gt=0, lt=1, description="kernel variance, share of the climatological one")
+    steps: int = Field(100, ge=1, description="of the reverse diffusion")
+    rtps: float = Field(0.0, ge=0, le=1, description="relaxation to the prior spread")
 
 
 class AssimilateConfig(Section):

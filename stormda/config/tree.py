@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from stormda.config.fields import ChannelName, Section, VariableName
 from stormda.config.methods import (
     AssimilateConfig,
+    EnsfConfig,
     GaussianConfig,
     GuidanceConfig,
     HistoryConfig,
@@ -40,6 +41,7 @@ class Config(Section):
     sampler: SamplerConfig = SamplerConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     letkf: LetkfConfig = LetkfConfig()
+    ensf: EnsfConfig = EnsfConfig()
     assimilate: AssimilateConfig = AssimilateConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()

@@ -87,7 +87,7 @@ def nature(config: Config) -> Lorenz96 | SQG | None:
 
 
 def prior(config: Config, method: str) -> Prior:
-    """The prior of a method: the STORM network for `storm`, members and a model for `letkf`, else the Gaussian.
+    """The prior of a method: the STORM network for `storm`, members and a model for filters, else the Gaussian.
 
     Raises:
         ConfigError: a forecast model that this world does not have.
@@ -107,13 +107,14 @@ def _gaussian(config: Config, frames: int) -> GaussianPrior:
     return GaussianPrior.fit(archive(config), config.gaussian, config.archive.train, frames=frames)
 
 
-def forecast_model(config: Config) -> str:
+def forecast_model(config: Config, method: str) -> str:
     """The model of an ensemble filter's members: nature, linear or storm."""
-    return config.letkf.model or ("linear" if nature(config) is None else "nature")
+    chosen = config.letkf.model if method == "letkf" else config.ensf.model
+    return chosen or ("linear" if nature(config) is None else "nature")
 
 
 def _ensemble_prior(config: Config, method: str) -> EnsemblePrior:
-    simulator, kind = nature(config), forecast_model(config)
+    simulator, kind = nature(config), forecast_model(config, method)
     base: Prior
     model: Model
     if kind == "storm":

@@ -1,8 +1,8 @@
 """Observing networks of twin experiments: what reports of the truth a cycle gets.
 
-Random grid points, drawn anew each cycle, with one error: the channels there, arctan of them, the wind's speed, or means
-over blocks of points; or the real places, variables and errors of one cycle's
-observations in the store, for which only the values are simulated: H(truth) plus a draw of the error.
+Random grid points, drawn anew each cycle, with one error: the channels there, arctan of them, the wind's speed, or
+means over blocks of points. Or the real places, variables and errors of one cycle's observations in the store, for
+which only the values are simulated: H(truth) plus a draw of the error.
 """
 
 __all__ = ["Network", "Reports", "describe", "network_of"]
@@ -127,7 +127,7 @@ def _wind_speeds(config: Config, grid: Grid, channels: tuple[Channel, ...]) -> _
 
 
 def _block_means(config: Config, grid: Grid, channels: tuple[Channel, ...]) -> _Sites:
-    """The mean by area of every channel over every block of points; what is left over at the end of an axis is not seen."""
+    """The mean by area of every channel over every block of points; the rest at the end of an axis is not seen."""
     side, (rows, columns) = config.twin.network.block, grid.shape
     if side > min(rows, columns):
         what = f"a block of {side} x {side} points does not fit on {rows} x {columns}"

@@ -153,7 +153,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
 def _inputs(job: Job, observations: Observations) -> dict[str, Any]:
     """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
     known: dict[str, Any] = {"observations": fingerprint(observations)}
-    if job.method == "storm" or (job.method in FILTERS and build.forecast_model(job.config) == "storm"):
+    if job.method == "storm" or (job.method in FILTERS and build.forecast_model(job.config, job.method) == "storm"):
         known["weights"] = digest(build.weights_path(job.config))
     if job.method == "storm":
         return known

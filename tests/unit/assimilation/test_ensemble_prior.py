@@ -14,7 +14,7 @@ from stormda.assimilation.ensemble_prior import EnsemblePrior, Model, generative
 from stormda.assimilation.memory import follow
 from stormda.assimilation.methods import Problem, Settings
 from stormda.assimilation.prior import GaussianPrior
-from stormda.config import GuidanceConfig, LetkfConfig
+from stormda.config import EnsfConfig, GuidanceConfig, LetkfConfig
 from stormda.diffusion.history import History
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.errors import StormdaError
@@ -136,5 +136,9 @@ def test_letkf_is_one_of_the_methods() -> None:
     assert bool((shift[[5, 6, 7, 8]] < 1e-6).all()) and bool((shift[:2] > 1e-3).all())
     history = methods.remember(prior(), problem.history, x, carry)
     assert torch.equal(history.mean[:, -1], x)
-    with pytest.raises(StormdaError, match="members, a model and the places"):
+    with pytest.raises(StormdaError, match="letkf needs members and a model"):
         methods.analysis("letkf", prior(), replace(problem, background=None), SETTINGS)
+    with pytest.raises(StormdaError, match="places"):
+        methods.analysis("letkf", prior(), replace(problem, places=None), SETTINGS)
+    other, _ = methods.analysis("ensf", prior(), problem, replace(SETTINGS, ensf=EnsfConfig(steps=5)))
+    assert torch.equal(other[..., 2:], background[..., 2:]) and not torch.equal(other, background)
