@@ -37,14 +37,21 @@ def twin(
     cycles: Annotated[
         int | None, typer.Option("--cycles", metavar="N", help="Analyses: twin.cycles.", show_default=False)
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search the settings of letkf and ensf where they are not scored: twin.tune.")
+    ] = False,
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
     """Cycle several methods on one simulated truth and the same observations, and score them.
 
+    Scores of a method and seed are kept as soon as they exist: an experiment that was interrupted goes on.
+
     Example: stormda twin --world lorenz96 --method kf --method oi --ensemble 20
 
     Example: stormda twin -c config.yaml twin.network.count=130
+
+    Example: stormda twin --world lorenz96 --method letkf --ensemble 10 --tune
     """
     chosen = {
         "twin.world": None if world is None else f"{{kind: {world}}}",
@@ -55,8 +62,12 @@ def twin(
     alone = world in ("lorenz96", "sqg") and not setup.file.exists()
     base = {"name": f"twin-{world}", "run_dir": f"runs/twin-{world}", "channels": ["x0"]} if alone else None
     config = setup.load(chosen, base)
-    from stormda.pipeline.twin import twin as stage
-
     with console.progress() as progress:
-        result = stage(config, dry_run=dry_run, progress=progress)
-    console.result(result)
+        if tune:
+            from stormda.pipeline.tune import tune as search
+
+            console.result(search(config, dry_run=dry_run, progress=progress))
+        else:
+            from stormda.pipeline.twin import twin as stage
+
+            console.result(stage(config, dry_run=dry_run, progress=progress))

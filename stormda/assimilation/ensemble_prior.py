@@ -10,8 +10,9 @@ the STORM prior draw what they cannot know.
 
 __all__ = ["EnsemblePrior", "Model", "generative_model", "linear_model", "nature_model"]
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from stormda.assimilation.ensemble import noise
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.history import History
+from stormda.errors import StormdaError
 from stormda.grid import Grid
 from stormda.normaliser import Normaliser
 from stormda.random import stream, uniform
@@ -39,27 +41,27 @@ class Model(Protocol):
 
 @dataclass(eq=False)
 class EnsemblePrior:
-    """Members and a model; see the protocol `Prior` for what is taken from `base`.
+    """Members and a model.
 
     Args:
-        base: the model's own prior, or the Gaussian one beside the nature run: grid, channels, standardised units.
+        channels, grid, normaliser, step, frames: as those of the protocol `Prior`.
         model: the forecast model.
         states: how many states the archive has, and a function that reads some by number, standardised: [n, C, H, W].
-        perfect: whether the model is the nature run, so that `base` knows less than it.
+        base: the generative prior that is the model, whose denoiser this has; None: the model is the nature run.
     """
 
-    base: Prior
+    channels: tuple[Channel, ...]
+    grid: Grid
+    normaliser: Normaliser
+    step: np.timedelta64
+    frames: int
     model: Model
     states: tuple[int, Callable[[Sequence[int]], Tensor]]
-    perfect: bool = False
+    base: Prior | None = None
+    sigma_max: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.channels: tuple[Channel, ...] = self.base.channels
-        self.grid: Grid = self.base.grid
-        self.normaliser: Normaliser = self.base.normaliser
-        self.step: np.timedelta64 = self.base.step
-        self.frames: int = self.base.frames
-        self.sigma_max: float = self.base.sigma_max
+        self.sigma_max = math.inf if self.base is None else self.base.sigma_max
 
     def forecast(self, history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
         """The background: members [M, C, H, W] at `time`, standardised, float32."""
@@ -80,17 +82,23 @@ class EnsemblePrior:
         mean = history.mean + history.error * self.climate(members, seed)[:, None]
         return replace(history, mean=mean, error=torch.full_like(mean, 1e-3), covariance=None)
 
+    @property
+    def _base(self) -> Prior:
+        if self.base is None:
+            raise StormdaError("a nature run has no denoiser")
+        return self.base
+
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """That of `base`."""
-        return self.base.linear(history, time)
+        return self._base.linear(history, time)
 
     def share(self, history: History, sigma: float) -> float:
         """That of `base`."""
-        return self.base.share(history, sigma)
+        return self._base.share(history, sigma)
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """That of `base`."""
-        return self.base.denoiser(history, time)
+        return self._base.denoiser(history, time)
 
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
@@ -99,12 +107,12 @@ class EnsemblePrior:
         return None
 
 
-def nature_model(advance: Mapping2, prior: Prior) -> Model:
-    """The nature run: `advance` takes physical fields [M, C, H, W] one step of the prior further."""
+def nature_model(advance: Mapping2, normaliser: Normaliser, step: np.timedelta64) -> Model:
+    """The nature run: `advance` takes physical fields [M, C, H, W] one step further."""
 
     def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
-        x = advance(prior.normaliser.decoder(time - prior.step)(history.mean[:, -1]))
-        return torch.as_tensor(prior.normaliser.encode(x.numpy(), np.asarray([time])))
+        x = advance(normaliser.decoder(time - step)(history.mean[:, -1]))
+        return torch.as_tensor(normaliser.encode(x.numpy(), np.asarray([time])))
 
     return model
 

@@ -28,7 +28,7 @@ from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
 from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
-from stormda.errors import StormdaError
+from stormda.errors import AnalysisRejected, StormdaError
 from stormda.random import normal, stream
 from stormda.time import format_time
 from stormda.types import Denoise, Mapping2, Progress, silent
@@ -222,6 +222,9 @@ def _filter(method: str, prior: Prior, problem: Problem, settings: Settings) -> 
     background, places = problem.background, problem.places
     if not isinstance(prior, EnsemblePrior) or background is None:
         raise StormdaError(f"method {method} needs members and a model")
+    if not bool(torch.isfinite(background).all()):
+        hint = "another inflation or localisation: stormda twin --tune"
+        raise AnalysisRejected(f"the members of {method} are not finite at {format_time(problem.time)}", hint=hint)
     if method == "ensf":
         assert settings.ensf is not None
         options = settings.ensf.model_dump(include={"form", "bandwidth", "steps", "rtps"})

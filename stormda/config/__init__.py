@@ -40,6 +40,7 @@ __all__ = [
     "StormConfig",
     "TableSource",
     "TrainConfig",
+    "TuneConfig",
     "TwinConfig",
     "VerifyConfig",
     "VobsSource",
@@ -80,4 +81,4 @@ from stormda.config.sources import (
     WindColumns,
 )
 from stormda.config.tree import Config, resolve
-from stormda.config.twin import ArchiveWorld, LorenzWorld, NetworkConfig, SqgWorld, TwinConfig
+from stormda.config.twin import ArchiveWorld, LorenzWorld, NetworkConfig, SqgWorld, TuneConfig, TwinConfig

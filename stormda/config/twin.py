@@ -1,6 +1,6 @@
 """Twin experiments: nature, network, cycling, methods."""
 
-__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TwinConfig"]
+__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TuneConfig", "TwinConfig"]
 
 from typing import Annotated, Literal
 
@@ -46,6 +46,21 @@ class NetworkConfig(Section):
     )
 
 
+class TuneConfig(Section):
+    """A period that is not scored, to search the settings of a baseline on."""
+
+    start: Time | None = Field(None, description="archive: its first analysis; empty: the spin-up's cycles")
+    cycles: int = Field(60, ge=4)
+    spin_up: int = Field(20, ge=0, description="first analyses that do not count")
+    seed: int = Field(1000, ge=0, description="of the truth of simulated worlds and of the observations")
+
+    @model_validator(mode="after")
+    def _counted(self) -> "TuneConfig":
+        if self.spin_up >= self.cycles:
+            raise ValueError(f"all {self.cycles} cycles are spin-up: nothing is left to tune on")
+        return self
+
+
 class TwinConfig(Section):
     """A twin experiment: nature, network, cycling, methods."""
 
@@ -56,6 +71,7 @@ class TwinConfig(Section):
     spin_up: int = Field(20, ge=0, description="first analyses that are not scored")
     methods: tuple[Method, ...] = Field(("gaussian", "kf", "oi"), min_length=1)
     seeds: Seeds = (0,)
+    tune: TuneConfig = TuneConfig()
     train_steps: int = Field(2000, ge=10, description="lorenz96, sqg: archive steps that are simulated to learn from")
 
     @model_validator(mode="after")

@@ -18,11 +18,14 @@ from stormda.assimilation.ensemble_prior import (
 )
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config, LorenzWorld, SqgWorld
+from stormda.diffusion.history import History
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.diffusion.sample.heun import heun
 from stormda.errors import ConfigError, InputError, InputMissing
+from stormda.grid import Grid
 from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SIX_HOURS, SQG
+from stormda.normaliser import Normaliser
 from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.types import Mapping2, Tensor
@@ -114,48 +117,51 @@ def forecast_model(config: Config, method: str) -> str:
 
 
 def _ensemble_prior(config: Config, method: str) -> EnsemblePrior:
-    simulator, kind = nature(config), forecast_model(config, method)
-    base: Prior
-    model: Model
-    if kind == "storm":
-        base = _storm(config)
-        settings = methods.Settings.of(config, sampler(config))
-        model = generative_model(
-            lambda history, time, members: methods.background(base, history, time, settings, members, "forecast"),
-            config.assimilate.batch,
-        )
-    else:
-        base = gaussian = _gaussian(config, frames=1)
-        if kind == "linear":
-            model = linear_model(gaussian)
-        elif simulator is None:
-            raise ConfigError(
-                "an archive has no nature run to forecast with",
-                key=f"{method}.model",
-                hint=f"{method}.model=linear, or storm with weights",
-            )
-        else:
-            model = nature_model(_six_hours(simulator), base)
-    return EnsemblePrior(base, model, _states(config, base), perfect=kind == "nature")
+    kind, opened = forecast_model(config, method), archive(config)
+    base, model = _model(config, method) if kind != "nature" else (None, None)
+    known = opened if base is None else base
+    if model is None:
+        model = nature_model(_six_hours(config, method), known.normaliser, known.step)
+    frames = 1 if base is None else base.frames
+    states = _states(config, opened, known.grid, known.normaliser)
+    return EnsemblePrior(known.channels, known.grid, known.normaliser, known.step, frames, model, states, base)
 
 
-def _six_hours(simulator: Lorenz96 | SQG) -> Mapping2:
+def _model(config: Config, method: str) -> tuple[Prior, Model]:
+    """The generative prior that forecasts, and the model that it is."""
+    if forecast_model(config, method) == "linear":
+        gaussian = _gaussian(config, frames=1)
+        return gaussian, linear_model(gaussian)
+    storm, settings = _storm(config), methods.Settings.of(config, sampler(config))
+
+    def draw(history: History, time: np.datetime64, members: Sequence[int]) -> Tensor:
+        return methods.background(storm, history, time, settings, members, "forecast")
+
+    return storm, generative_model(draw, config.assimilate.batch)
+
+
+def _six_hours(config: Config, method: str) -> Mapping2:
     """Six hours of the simulator, on fields [M, C, H, W]."""
+    simulator = nature(config)
+    if simulator is None:
+        what, hint = "an archive has no nature run to forecast with", f"{method}.model=linear, or storm with weights"
+        raise ConfigError(what, key=f"{method}.model", hint=hint)
     if isinstance(simulator, Lorenz96):
         return simulator.step
     return lambda theta: simulator.advance(theta, SIX_HOURS)
 
 
-def _states(config: Config, prior: Prior) -> tuple[int, Callable[[Sequence[int]], Tensor]]:
-    """How many states of the archive may be learned from, and how to read some, standardised, on the prior's grid."""
-    opened = archive(config)
+def _states(
+    config: Config, opened: Archive, grid: Grid, normaliser: Normaliser
+) -> tuple[int, Callable[[Sequence[int]], Tensor]]:
+    """How many states of the archive may be learned from, and how to read some, standardised, on a grid within its."""
     index = opened.select(config.archive.train)
-    rows, columns = prior.grid.within(opened.grid)
+    rows, columns = grid.within(opened.grid)
 
     def read(numbers: Sequence[int]) -> Tensor:
         chosen = index[np.asarray(numbers)]
         values = opened.read(chosen).values[:, :, rows[:, None], columns]
-        return torch.as_tensor(prior.normaliser.encode(values, opened.times[chosen]))
+        return torch.as_tensor(normaliser.encode(values, opened.times[chosen]))
 
     return len(index), read
 

@@ -7,27 +7,20 @@ units the scores of all together are in climatological standard deviations; thos
 Beside them: the error of one step of the prior from the true past, without observations.
 """
 
-__all__ = ["TwinResult", "twin"]
+__all__ = ["TwinResult", "twin", "units"]
 
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 
 from stormda import config as configuration
-from stormda.assimilation import methods
-from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
-from stormda.diffusion.history import History
-from stormda.metrics.probabilistic import crps_fair
-from stormda.pipeline import build
-from stormda.pipeline.networks import Reports, describe, network_of
-from stormda.pipeline.onestep import one_step_errors
-from stormda.pipeline.worlds import World, simulated_archive, world_config, world_of
+from stormda.pipeline.cycling import Runs, Series, together
+from stormda.pipeline.networks import describe
+from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_json
 from stormda.types import Array, Progress, silent
@@ -90,23 +83,10 @@ def _row(method: str, channel: str, s: dict[str, Any]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Series:
-    """Scores of one method and seed by cycle and channel: arrays [T, C], and rank counts [M + 1] of scored cycles."""
-
-    mse: Array
-    crps: Array
-    variance: Array
-    background_mse: Array
-    one_step_mse: Array
-    ranks: Array
-    seconds: float
-
-
 def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) -> TwinResult:
     """Run the experiment of the section `twin`.
 
-    Writes `<run_dir>/twin/scores.json` and pictures beside it.
+    Writes `<run_dir>/twin/scores.json` and pictures beside it. Runs that are kept there are not repeated.
 
     Raises:
         ConfigError, InputError, InputMissing: a world, archive or prior that is not there or does not fit.
@@ -119,68 +99,19 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
         return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, {}, ())
     if spec.world.kind != "archive":
         simulated_archive(config, progress)
-    series: dict[str, list[_Series]] = {}
-    for seed in spec.seeds:
-        world = world_of(config, seed, progress)
-        for method in spec.methods:
-            series.setdefault(method, []).append(_cycle(config, world, method, seed, progress))
-    prior = build.prior(config, spec.methods[0])
-    scores = _compare(series, spec.spin_up, prior)
     folder = config.run / "twin"
-    files = _publish(config, folder, series, scores, _units(prior)[0])
+    runs = Runs(folder / "series", progress)
+    series: dict[str, list[Series]] = {method: [] for method in spec.methods}
+    for seed in spec.seeds:
+        for method in spec.methods:
+            series[method].append(runs(config, method, seed))
+    prior = runs.prior(config, spec.methods[0])
+    scores = _compare(series, spec.spin_up, prior)
+    files = _publish(config, folder, series, scores, units(prior)[0])
     return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, scores, files)
 
 
-def _cycle(config: Config, world: World, method: str, seed: int, progress: Progress) -> _Series:
-    """Cycle one method over one truth."""
-    prior = build.prior(config, method)
-    settings = methods.Settings.of(config, build.sampler(config))
-    shape = (len(prior.channels), *prior.grid.shape)
-    where = prior.grid.within(world.grid)
-    history = History.none(prior.frames, shape)
-    weights = prior.grid.weights
-    observe = network_of(config, prior.grid, prior.channels, seed)
-    rows: list[Array] = []
-    ranks = np.zeros(settings.members + 1)
-    start = perf_counter()
-    for k, time in enumerate(world.times):
-        progress(f"{method}, seed {seed}", k, len(world.times))
-        decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
-        reports = observe(k, truth)
-        background = methods.background(prior, history, time, settings)
-
-        def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
-            return reports.operator(decode(z))
-
-        problem = methods.Problem(time, history, standardised, reports.y, reports.variance, background, reports.places)
-        ensemble, carry = methods.analysis(method, prior, problem, settings)
-        x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
-        rows.append(_scores(x, b, truth, weights))
-        if k >= config.twin.spin_up:
-            ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
-        history = methods.remember(prior, history, ensemble, carry)
-    progress(f"{method}, seed {seed}", len(world.times), len(world.times))
-    mse, crps, spread, background_mse = np.stack(rows, axis=1)
-    seconds = (perf_counter() - start) / len(world.times)
-    no_forecast = method == "oi" or (isinstance(prior, EnsemblePrior) and prior.perfect)
-    one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
-    return _Series(mse, crps, spread, background_mse, one_step, ranks, seconds)
-
-
-def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
-    """Mean square error, CRPS, (1 + 1/M) variance and the background's mean square error by channel, [4, C]."""
-    members = x_MCHW.shape[0]
-    fields = (
-        (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
-        crps_fair(x_MCHW, truth_CHW),
-        (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
-        (b_MCHW.mean(axis=0) - truth_CHW) ** 2,
-    )
-    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
-    return np.stack([(f * share).sum(axis=(1, 2)) for f in fields])
-
-
-def _units(prior: Prior) -> tuple[Array, str]:
+def units(prior: Prior) -> tuple[Array, str]:
     """What the scores of all channels together are divided by [C], and their unit."""
     units = {c.info.unit for c in prior.channels}
     if len(units) == 1:
@@ -188,9 +119,9 @@ def _units(prior: Prior) -> tuple[Array, str]:
     return np.asarray(prior.normaliser.sd), "climatological sd"
 
 
-def _compare(series: dict[str, list[_Series]], spin_up: int, prior: Prior) -> dict[str, dict[str, Any]]:
+def _compare(series: dict[str, list[Series]], spin_up: int, prior: Prior) -> dict[str, dict[str, Any]]:
     """Scores of every method: of all channels together, of each, and the CRPS beside that of the reference."""
-    scale, unit = _units(prior)
+    scale, unit = units(prior)
     reference = next((name for name in _REFERENCES if name in series), None)
     scores = {}
     for method, runs in series.items():
@@ -201,7 +132,7 @@ def _compare(series: dict[str, list[_Series]], spin_up: int, prior: Prior) -> di
             for i, c in enumerate(prior.channels)
         }
         if reference is not None and method != reference:
-            pair = np.stack([_crps(series[name], spin_up, scale) for name in (method, reference)], axis=1)
+            pair = np.stack([together(series[name], "crps", spin_up, scale) for name in (method, reference)], axis=1)
             low, high = block_bootstrap(pair, _ratio)
             found["crps_ratio"] = {"to": reference, "value": _ratio(pair), "low": low, "high": high}
         if any(len(r.one_step_mse) for r in runs):
@@ -220,11 +151,6 @@ def _ratio(pair_T2: Array) -> float:
     return float(mine / reference)
 
 
-def _crps(runs: list[_Series], spin_up: int, scale_C: Array) -> Array:
-    """[T], of all channels together."""
-    return np.asarray((np.concatenate([r.crps[spin_up:] for r in runs]) / scale_C).mean(axis=1))
-
-
 def _summarise(arrays: dict[str, Array], scale_C: Array) -> dict[str, Any]:
     """Scores of several channels together, each divided by its scale; arrays are [T, C]."""
     mse, variance, background = (
@@ -241,13 +167,13 @@ def _summarise(arrays: dict[str, Array], scale_C: Array) -> dict[str, Any]:
     }
 
 
-def _root(runs: list[_Series], name: str, scale_C: Array) -> Array:
+def _root(runs: list[Series], name: str, scale_C: Array) -> Array:
     """The square root of a series of squares [T], averaged over seeds and channels."""
     return np.asarray(np.sqrt(np.mean([getattr(r, name) / scale_C**2 for r in runs], axis=(0, 2))))
 
 
 def _publish(
-    config: Config, folder: Path, series: dict[str, list[_Series]], scores: dict[str, dict[str, Any]], scale_C: Array
+    config: Config, folder: Path, series: dict[str, list[Series]], scores: dict[str, dict[str, Any]], scale_C: Array
 ) -> tuple[str, ...]:
     text = configuration.dump(config)
     by_cycle = {method: [{n: getattr(r, n).tolist() for n in _FIELDS} for r in runs] for method, runs in series.items()}

@@ -49,7 +49,9 @@ def states(numbers: Sequence[int]) -> Tensor:
 
 def prior(model: Model | None = None) -> EnsemblePrior:
     base = gaussian()
-    return EnsemblePrior(base, model or linear_model(base), (40, states))
+    return EnsemblePrior(
+        base.channels, base.grid, base.normaliser, STEP, 1, model or linear_model(base), (40, states), base
+    )
 
 
 def ensemble(members: int = 6) -> Tensor:
@@ -106,8 +108,16 @@ def test_the_linear_model_is_the_propagator_and_a_draw_of_its_noise() -> None:
 def test_the_nature_run_works_on_physical_fields() -> None:
     base = gaussian(sd=2.0)  # x = 5 + 2 z
     history = follow(History.none(1, SHAPE), ensemble())
-    after = nature_model(lambda x: 10 * x, base)(history, TIME, range(6), 0)
+    after = nature_model(lambda x: 10 * x, base.normaliser, STEP)(history, TIME, range(6), 0)
     np.testing.assert_allclose(after, (10 * (5 + 2 * ensemble()) - 5) / 2, rtol=1e-5)
+
+
+def test_it_has_the_denoiser_of_its_model_and_the_nature_run_has_none() -> None:
+    known = History(torch.zeros(1, *SHAPE), torch.full((1, *SHAPE), 0.1), torch.tensor([True]))
+    x, sigma = ensemble(), torch.tensor(0.7)
+    np.testing.assert_array_equal(prior().denoiser(known, TIME)(x, sigma), gaussian().denoiser(known, TIME)(x, sigma))
+    with pytest.raises(StormdaError, match="no denoiser"):
+        replace(prior(), base=None).denoiser(known, TIME)
 
 
 def test_a_generative_model_draws_in_batches() -> None:

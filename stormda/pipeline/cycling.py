@@ -1,0 +1,189 @@
+"""One method cycled over one truth: what a twin experiment is made of, and its scores by cycle and channel.
+
+Every cycle a network observes the truth; the method makes its background and its analysis, which is the past of the
+next. A run is computed once: its scores are kept below `<run_dir>/twin/series` as soon as they exist, under a name that
+holds a hash of all that they follow from (configuration, archive, weights, program), and are read where that agrees. So
+an experiment that was killed goes on, and one more method costs no more than itself.
+"""
+
+__all__ = ["Runs", "Series", "together"]
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+import stormda
+from stormda.assimilation import methods
+from stormda.assimilation.ensemble_prior import EnsemblePrior
+from stormda.assimilation.prior import Prior
+from stormda.config import Config
+from stormda.diffusion.history import History
+from stormda.metrics.probabilistic import crps_fair
+from stormda.pipeline import build
+from stormda.pipeline.networks import Reports, network_of
+from stormda.pipeline.onestep import one_step_errors
+from stormda.pipeline.worlds import World, world_of
+from stormda.store.provenance import digest
+from stormda.store.publish import write_json
+from stormda.types import Array, Progress, silent
+
+_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality"}  # sections that no twin experiment reads
+_PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
+_STAGES = ("cycling", "networks", "onestep", "worlds")
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Scores of one method and seed by cycle and channel: arrays [T, C], and rank counts [M + 1] of scored cycles.
+
+    Args:
+        mse, crps, background_mse: of the analysis mean, the analysis and the background mean, by area.
+        variance: (1 + 1/M) of that of the members.
+        one_step_mse: of the prior from the true past, of scored cycles; empty for a method without a forecast.
+        ranks: of the truth among the members.
+        seconds: an analysis took.
+    """
+
+    mse: Array
+    crps: Array
+    variance: Array
+    background_mse: Array
+    one_step_mse: Array
+    ranks: Array
+    seconds: float
+
+
+@dataclass(eq=False)
+class Runs:
+    """The runs of an experiment.
+
+    Args:
+        folder: where their scores are kept.
+        progress: told about the work.
+    """
+
+    folder: Path
+    progress: Progress = silent
+    _priors: dict[str, Prior] = field(default_factory=dict)
+    _world: tuple[str, World] | None = None
+
+    def __call__(self, config: Config, method: str, seed: int) -> Series:
+        """The run of a method over the truth of a seed, computed or read."""
+        path = self.folder / f"{method}-{seed}-{fingerprint(config, method)}.json"
+        if (known := _read(path)) is not None:
+            return known
+        series = _cycle(config, self.prior(config, method), self._truth(config, seed), method, seed, self.progress)
+        write_json(path, asdict(series))
+        return series
+
+    def prior(self, config: Config, method: str) -> Prior:
+        """The prior of a method, built once; methods on the Gaussian prior share it."""
+        key = "gaussian" if method in ("gaussian", "kf", "oi") else method
+        if key not in self._priors:
+            self._priors[key] = build.prior(config, method)
+        return self._priors[key]
+
+    def _truth(self, config: Config, seed: int) -> World:
+        key = f"{seed} {config.twin.start} {config.twin.cycles}"
+        if self._world is None or self._world[0] != key:
+            self._world = key, world_of(config, seed, self.progress)
+        return self._world[1]
+
+
+def fingerprint(config: Config, method: str) -> str:
+    """A hash of what the scores of a method follow from, but for the seed."""
+    tree = config.model_dump(mode="json", exclude=_ELSEWHERE)
+    for name in ("methods", "seeds", "tune"):
+        tree["twin"].pop(name)
+    for name in ("method", "limit"):
+        tree["assimilate"].pop(name)
+    for name in set(methods.FILTERS) - {method}:
+        tree.pop(name)
+    network = method == "storm" or (method in methods.FILTERS and build.forecast_model(config, method) == "storm")
+    weights = digest(build.weights_path(config)) if network else None
+    if not network:
+        tree.pop("storm")
+    facts = [tree, weights, build.archive(config).provenance, _program(network)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def together(runs: list[Series], name: str, first: int, scale_C: Array, power: int = 1) -> Array:
+    """A score of all channels together by cycle [T], from cycle `first` of each run on, each divided by its scale."""
+    values = np.concatenate([getattr(run, name)[first:] for run in runs])
+    return np.asarray((values / scale_C**power).mean(axis=1))
+
+
+@lru_cache
+def _program(network: bool) -> str:
+    """A hash of the source of what computes scores."""
+    root = Path(stormda.__file__).parent
+    folders = (*_PROGRAM, "nn") if network else _PROGRAM
+    files = sorted(path for name in folders for path in (root / name).rglob("*.py"))
+    files += [root / "pipeline" / f"{name}.py" for name in _STAGES]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _read(path: Path) -> Series | None:
+    """Scores that were kept; None where they are not there or not whole."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        seconds = float(tree.pop("seconds"))
+        arrays = {f.name: np.asarray(tree[f.name], dtype=float) for f in fields(Series) if f.name != "seconds"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Series(**arrays, seconds=seconds)
+
+
+def _cycle(config: Config, prior: Prior, world: World, method: str, seed: int, progress: Progress) -> Series:
+    """Cycle one method over one truth."""
+    settings = methods.Settings.of(config, build.sampler(config))
+    shape = (len(prior.channels), *prior.grid.shape)
+    where = prior.grid.within(world.grid)
+    history = History.none(prior.frames, shape)
+    weights = prior.grid.weights
+    observe = network_of(config, prior.grid, prior.channels, seed)
+    rows: list[Array] = []
+    ranks = np.zeros(settings.members + 1)
+    start = perf_counter()
+    for k, time in enumerate(world.times):
+        progress(f"{method}, seed {seed}", k, len(world.times))
+        decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
+        reports = observe(k, truth)
+        background = methods.background(prior, history, time, settings)
+
+        def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
+            return reports.operator(decode(z))
+
+        problem = methods.Problem(time, history, standardised, reports.y, reports.variance, background, reports.places)
+        ensemble, carry = methods.analysis(method, prior, problem, settings)
+        x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
+        rows.append(_scores(x, b, truth, weights))
+        if k >= config.twin.spin_up:
+            ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
+        history = methods.remember(prior, history, ensemble, carry)
+    progress(f"{method}, seed {seed}", len(world.times), len(world.times))
+    mse, crps, spread, background_mse = np.stack(rows, axis=1)
+    seconds = (perf_counter() - start) / len(world.times)
+    no_forecast = method == "oi" or (isinstance(prior, EnsemblePrior) and prior.base is None)
+    one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
+    return Series(mse, crps, spread, background_mse, one_step, ranks, seconds)
+
+
+def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
+    """Mean square error, CRPS, (1 + 1/M) variance and the background's mean square error by channel, [4, C]."""
+    members = x_MCHW.shape[0]
+    values = (
+        (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
+        crps_fair(x_MCHW, truth_CHW),
+        (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
+        (b_MCHW.mean(axis=0) - truth_CHW) ** 2,
+    )
+    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
+    return np.stack([(f * share).sum(axis=(1, 2)) for f in values])
