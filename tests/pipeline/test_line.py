@@ -424,7 +424,12 @@ def test_twin_scores_methods_on_the_archive(run: Run, tmp_path: Path) -> None:
     assert scores["gaussian"]["crps_ratio"]["to"] == "kf" and "crps_ratio" not in scores["kf"]
     ratio = scores["gaussian"]["crps"]["value"] / scores["kf"]["crps"]["value"]
     assert scores["gaussian"]["crps_ratio"]["value"] == pytest.approx(ratio, rel=1e-12)
-    assert {p.name for p in (tmp_path / "run" / "twin").iterdir()} == {"scores.json", "series.png", "ranks.png", "series"}
+    assert {p.name for p in (tmp_path / "run" / "twin").iterdir()} == {
+        "scores.json",
+        "series.png",
+        "ranks.png",
+        "series",
+    }
 
 
 def test_twin_observes_at_the_places_of_real_reports(run: Run) -> None:
