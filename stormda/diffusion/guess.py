@@ -149,8 +149,8 @@ def inverse_model(before_TR: Tensor, after_TR: Tensor, ridge: float | None = Non
 
     The regression shrinks towards the autoregression of each coordinate by itself (a ridge on what differs from it,
     Hoerl and Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634): many coordinates and few years would
-    otherwise fit noise. Times are left out in five blocks in turn; the errors are those there, and without a given ridge
-    the one with the least of them is taken.
+    otherwise fit noise. Times are left out in five blocks in turn; the errors are those there, and without a given
+    ridge the one with the least of them is taken.
 
     Args:
         before_TR, after_TR: coordinates one step apart, in the order of time.

@@ -327,7 +327,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def render(template: str, *, facts: Mapping[str, Any], **context: Any) -> str:
-    """A page of `templates/report/`; `base.html` says what every page needs: title, lead, missing, facts, configuration.
+    """A page of `templates/report/`; every page needs title, lead, missing, facts and configuration (`base.html`).
 
     Pages are self-contained HTML with autoescape; a name that the template uses and the context lacks is an error.
     """

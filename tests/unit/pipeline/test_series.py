@@ -40,9 +40,9 @@ def test_what_is_read_is_the_standardised_archive(archive: Archive) -> None:
 def test_memory_decides_where_the_fields_are(archive: Archive) -> None:
     learn, check = np.arange(320), np.arange(320, 400)  # 5.0 and 1.25 MiB
     given = {"frames": 1, "batch": 8, "seed": 0}
-    train, held = training_data(archive, learn, check, memory=6.5, **given)  # type: ignore[arg-type]
+    train, held = training_data(archive, learn, check, memory=6.5, **given)
     assert isinstance(train, Series) and len(held.times) == 80
-    train, held = training_data(archive, learn, check, memory=4.5, **given)  # type: ignore[arg-type]
+    train, held = training_data(archive, learn, check, memory=4.5, **given)
     assert isinstance(train, Stream)
     handful = train.at(0)
     # A quarter of the memory is 72 fields: one chunk of 64 and a frame before it.
