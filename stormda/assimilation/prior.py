@@ -187,7 +187,7 @@ class GaussianPrior:
 def _eofs(z_TN: Tensor, modes: int) -> tuple[Tensor, float]:
     """Leading EOFs, and the mean variance of a direction that they leave out."""
     t, n = z_TN.shape
-    r = min(modes, t - 1, n)
+    r = min(modes, max(t // 2, 1), n)  # More would fit every field of a short archive and leave nothing unexplained.
     if n <= t:
         values, vectors = torch.linalg.eigh(z_TN.T @ z_TN / t)
         patterns = vectors.T.flip(0)[:r].contiguous()

@@ -112,7 +112,7 @@ class GuidanceConfig(Section):
     """How observations enter: by the denoiser's error covariance, in a system solved by tolerance."""
 
     kind: Literal["mmps", "jfps"] = Field(
-        "mmps", description="error covariance from the network's derivative, or (faster) from its linear-Gaussian guess"
+        "jfps", description="error covariance from the linear-Gaussian guess, or (slower) the network's derivative"
     )
     derivative_below: float = Field(
         5.0, ge=0, description="mmps with storm: noise level below which the network's derivative is taken; jfps above"

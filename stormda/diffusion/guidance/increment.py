@@ -9,6 +9,7 @@ the prior. GMRES, because the derivative of a learned network, from which V may 
 
 __all__ = ["Increment"]
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -21,6 +22,8 @@ from stormda.diffusion.linearise import linearise
 from stormda.errors import AnalysisRejected
 from stormda.layout import WHOLE, Layout
 from stormda.types import Mapping2
+
+log = logging.getLogger(__name__)
 
 
 class Increment:
@@ -50,6 +53,7 @@ class Increment:
         self.precondition = None if gaussian is None else preconditioner(gaussian, operator, variance)
         self.tolerance, self.max_iterations, self.layout = tolerance, max_iterations, layout
         self._warm: dict[tuple[int, ...], Tensor] = {}
+        self._told = False
 
     def __call__(self, d_BCHW: Tensor, covariance: Callable[[Tensor], Tensor], sigma: Tensor) -> Tensor:
         """V A^T w, [B, C, H, W], at the denoised state D, for V given by its products.
@@ -67,7 +71,7 @@ class Increment:
             return w_BN + h.forward(covariance(h.transpose(w_BN / s))) / s
 
         try:
-            w, _ = gmres(
+            w, count = gmres(
                 whitened,
                 innovation,
                 self._warm.get(tuple(innovation.shape)),
@@ -78,6 +82,10 @@ class Increment:
             )
         except FloatingPointError as error:
             raise _rejected("the derivative of the denoiser or of H", sigma) from error
+        if count == self.max_iterations and not self._told:
+            self._told = True
+            what = "the linear solver was stopped after %d iterations at noise level %.3g (guidance.max_iterations)"
+            log.warning(what, count, float(sigma))
         self._warm[tuple(innovation.shape)] = w
         return covariance(h.transpose(w / s))
 

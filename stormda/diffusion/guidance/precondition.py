@@ -6,8 +6,8 @@ eigenvalues lambda along patterns U and rho in every other direction,
     V = U^T diag(c) U + c_rho (I - U^T U),      c = lambda sigma^2 / (lambda + sigma^2), the same for c_rho
 
 so the system is a diagonal plus a matrix of the rank of U; its inverse costs two products with [N, R] (Woodbury 1950).
-A A^T beside the patterns is replaced by an estimate of its diagonal. Whatever is missed costs iterations, never
-accuracy.
+A A^T beside the patterns is replaced by an estimate of its diagonal. Whatever is missed costs iterations, and
+accuracy only where they run out.
 """
 
 __all__ = ["preconditioner"]
