@@ -13,6 +13,7 @@ error of the history is carried, which makes cycling with this prior the Kalman 
 __all__ = ["GaussianPrior", "Prior"]
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +34,8 @@ from stormda.variables import Channel
 if TYPE_CHECKING:  # A machine that only samples needs neither pydantic nor zarr.
     from stormda.config import GaussianConfig, Period
     from stormda.store.archive import Archive
+
+log = logging.getLogger(__name__)
 
 
 class Prior(Protocol):
@@ -115,6 +118,9 @@ class GaussianPrior:
         state = archive.read(index)
         z = torch.as_tensor(archive.normaliser.encode(state.values, times)).double().flatten(1)
         modes, residual = _eofs(z, config.modes)
+        if len(modes) > len(index) / 3:
+            what = "the Gaussian prior takes %d EOFs from %d times: its spread will be too small (gaussian.modes)"
+            log.warning(what, len(modes), len(index))
         a = z @ modes.T
         before, after = _pairs(times, archive.step)
         if len(before) < 10:
@@ -187,7 +193,7 @@ class GaussianPrior:
 def _eofs(z_TN: Tensor, modes: int) -> tuple[Tensor, float]:
     """Leading EOFs, and the mean variance of a direction that they leave out."""
     t, n = z_TN.shape
-    r = min(modes, max(t // 2, 1), n)  # More would fit every field of a short archive and leave nothing unexplained.
+    r = min(modes, t - 1, n)
     if n <= t:
         values, vectors = torch.linalg.eigh(z_TN.T @ z_TN / t)
         patterns = vectors.T.flip(0)[:r].contiguous()

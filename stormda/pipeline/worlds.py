@@ -86,7 +86,7 @@ def simulated_archive(config: Config, progress: Progress) -> Archive:
                 "the archive in the run folder belongs to another world",
                 file=path,
                 key="run_dir",
-                hint="choose another run_dir or remove it",
+                hint="run it in a folder of its own, or with run_dir=FOLDER",
             )
         return archive
     return write_archive(

@@ -1,6 +1,7 @@
 """The methods on one problem: diffusion with the Gaussian prior is the Kalman filter, optimal interpolation is not."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from stormda.assimilation import methods
 from stormda.assimilation.methods import Problem, Settings
 from stormda.assimilation.prior import GaussianPrior
 from stormda.config import GuidanceConfig
+from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.history import History
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.errors import StormdaError
 from stormda.grid import Grid
 from stormda.normaliser import Normaliser
+from stormda.types import Denoise
 from stormda.variables import Channel
 
 N = 24
@@ -59,6 +62,41 @@ def exact(p: Problem, history: History) -> tuple[np.ndarray, np.ndarray]:
     mean, covariance = prior().linear(history, TIME).posterior(p.operator, p.y, p.variance)
     e = prior().modes.numpy()
     return mean.flatten().numpy(), np.diag(e.T @ covariance.numpy() @ e)
+
+
+class Learned:
+    """A prior that is not told to be Gaussian; it counts who asks for what."""
+
+    def __init__(self) -> None:
+        self.inner, self.shares, self.derivatives = prior(), 0, 0
+        self.linear = self.inner.linear
+
+    def share(self, history: History, sigma: float) -> float:
+        self.shares += 1
+        return 1.0
+
+    def denoiser(self, history: History, time: np.datetime64) -> Denoise:
+        plain = self.inner.denoiser(history, time)
+
+        def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            self.derivatives += x.requires_grad
+            return plain(x, sigma)
+
+        return denoise
+
+
+@pytest.mark.parametrize(("kind", "derivatives"), [("jfps", 0), ("mmps", 1)])
+def test_the_derivative_is_taken_below_its_noise_level_only(kind: Literal["jfps", "mmps"], derivatives: int) -> None:
+    p, learned = problem(), Learned()
+    x = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    guidance = GuidanceConfig(kind=kind, derivative_below=2.0, tolerance=1e-10)
+    posterior = methods.guided(learned, p, guidance)()  # type: ignore[arg-type]
+    gaussian = jfps(prior().denoiser(p.history, TIME), p.operator, p.y, p.variance, prior().linear(p.history, TIME))
+    for level in (1.0, 3.0):
+        sigma = torch.tensor(level, dtype=torch.float64)
+        # Both are exact for this prior, up to the solvers' tolerances (1e-10, and 1e-2 of innovations of about 3).
+        torch.testing.assert_close(posterior(x, sigma), gaussian(x, sigma), atol=3e-2, rtol=0)
+    assert (learned.derivatives, learned.shares) == (derivatives, 2 - derivatives)
 
 
 def test_gaussian_and_kf_draw_from_the_same_posterior() -> None:
