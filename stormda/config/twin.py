@@ -77,5 +77,7 @@ class TwinConfig(Section):
     @model_validator(mode="after")
     def _scored(self) -> "TwinConfig":
         if self.spin_up >= self.cycles:
-            raise ValueError(f"all {self.cycles} cycles are spin-up, nothing is left to score: lower twin.spin_up ({self.spin_up})")
+            raise ValueError(
+                f"all {self.cycles} cycles are spin-up, nothing is left to score: lower twin.spin_up ({self.spin_up})"
+            )
         return self

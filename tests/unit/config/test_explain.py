@@ -55,7 +55,12 @@ SOURCE = "observations.sources.synop"
         ("sampler={sigma_min: 2, sigma_max: 1}", "sampler", "sigma_min is not below sigma_max", SCHEMA),
         ("storm.heads=5", "storm", "the width 96 is not a multiple of 5 heads", SCHEMA),
         ("train.history_error=[1, 0.1]", "train.history_error", "the range must be two positive numbers", SCHEMA),
-        ("twin.cycles=3", "twin", "all 3 cycles are spin-up: nothing is left to score", SCHEMA),
+        (
+            "twin.cycles=3",
+            "twin",
+            "all 3 cycles are spin-up, nothing is left to score: lower twin.spin_up (20)",
+            SCHEMA,
+        ),
         ("twin.world={kind: sqg, pionts: 3}", "twin.world.pionts", "unknown key 'pionts'", "did you mean 'points'?"),
         ("twin.methods=[]", "twin.methods", "nothing is given", SCHEMA),
         ("quality.withhold.seeds=3..1", "quality.withhold.seeds", "nothing is given", SCHEMA),
