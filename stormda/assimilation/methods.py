@@ -151,15 +151,16 @@ def guided(prior: Prior, problem: Problem, guidance: "GuidanceConfig") -> Callab
     data = (problem.operator, problem.y, problem.variance)
     solver: dict[str, Any] = {"tolerance": guidance.tolerance, "max_iterations": guidance.max_iterations}
     learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
-    limit = guidance.derivative_below if learned else 0.0
 
     def share(sigma: float) -> float:
         return prior.share(history, sigma)
 
     def make() -> Denoise:
         above = jfps(denoise, *data, gaussian, share=share, **solver)
+        if not learned:
+            return above
         below = mmps(denoise, *data, gaussian=gaussian, **solver)
-        return lambda x, sigma: (below if float(sigma) < limit else above)(x, sigma)
+        return lambda x, sigma: (below if float(sigma) < guidance.derivative_below else above)(x, sigma)
 
     return make
 

@@ -113,9 +113,9 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
 
 def units(prior: Prior) -> tuple[Array, str]:
     """What the scores of all channels together are divided by [C], and their unit."""
-    units = {c.info.unit for c in prior.channels}
-    if len(units) == 1:
-        return np.ones(len(prior.channels)), units.pop()
+    found = {c.info.unit for c in prior.channels}
+    if len(found) == 1:
+        return np.ones(len(prior.channels)), found.pop()
     return np.asarray(prior.normaliser.sd), "climatological sd"
 
 
