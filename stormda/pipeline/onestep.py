@@ -17,9 +17,10 @@ _DRAWS = 4  # of noise at the highest level, where the denoised state hardly dep
 
 
 def one_step_errors(prior: Prior, world: World, first: int) -> Array:
-    """Squared errors averaged by area, by time and channel, [T - first, C], in physical units, for the world's times from `first` on.
+    """Squared errors averaged by area, by time and channel, [T - first, C], for the world's times from `first` on.
 
-    The forecast is the denoised state at the highest noise level, E[x | history]: frames of history are the truth.
+    In physical units. The forecast is the denoised state at the highest noise level, E[x | history]: frames of history
+    are the truth.
     """
     rows, columns = prior.grid.within(world.grid)
     truth = world.values[:, :, rows[:, None], columns]
