@@ -8,6 +8,7 @@ __all__ = [
     "GriddedSource",
     "Harmonics",
     "ObservationsConfig",
+    "ReaderLimits",
     "StationTable",
     "TableSource",
     "VobsSource",
@@ -103,6 +104,17 @@ class _Source(Section):
     keep: tuple[VariableName, ...] = Field((), description="keep only these variables; empty: all")
 
 
+class ReaderLimits(Section):
+    """What reading one file may take, for formats whose libraries run in a process of their own."""
+
+    seconds: float = Field(600.0, gt=0, description="s; reading that takes longer is stopped")
+    gib: float = Field(4.0, gt=0, description="GiB; reading that needs more memory fails")
+
+
+class _NativeSource(_Source):
+    limits: ReaderLimits = ReaderLimits()
+
+
 class TableSource(_Source):
     """CSV or Parquet, one row a report, with a mapping of columns."""
 
@@ -126,7 +138,7 @@ class VobsSource(_Source):
     part: Literal["surface", "sounding", "both"] = "both"
 
 
-class BufrSource(_Source):
+class BufrSource(_NativeSource):
     """WMO BUFR: radiosondes (TEMP), aircraft (AMDAR), surface stations (SYNOP)."""
 
     kind: Literal["bufr"] = "bufr"

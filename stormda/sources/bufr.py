@@ -24,6 +24,7 @@ from stormda.observations import Observations
 from stormda.sources.files import expand
 from stormda.sources.reports import Reports, Values, observations, wind
 from stormda.sources.standard_atmosphere import pressure
+from stormda.sources.worker import isolated
 from stormda.types import Array
 
 _PLACE = ["latitude", "longitude"]
@@ -55,8 +56,10 @@ def read_bufr(config: BufrSource, name: str, resolve: Callable[[str], Path]) -> 
         InputError: not BUFR, a broken message, or no report of this kind.
     """
     read = {"temp": _temp, "aircraft": _aircraft, "synop": _synop}[config.report]
+    key = f"observations.sources.{name}"
+    paths = expand(config.files, resolve, key=f"{key}.files")
     return Observations.concat(
-        [read(config, name, path) for path in expand(config.files, resolve, key=f"observations.sources.{name}.files")]
+        [isolated(read, config, name, path, file=path, key=key, limits=config.limits) for path in paths]
     )
 
 
