@@ -9,6 +9,7 @@ __all__ = [
     "Harmonics",
     "ObservationsConfig",
     "ReaderLimits",
+    "SourceConfig",
     "StationTable",
     "TableSource",
     "VobsSource",
@@ -94,7 +95,9 @@ class ErrorModel(Section):
         return {"instrument": value} if isinstance(value, (int, float)) else value
 
 
-class _Source(Section):
+class SourceConfig(Section):
+    """What every source of observations has."""
+
     files: tuple[InputPath, ...] = Field(min_length=1, description="paths, `*` allowed")
     platform: str = "synop"
     policy: Literal["required", "warn", "optional"] = "warn"
@@ -111,11 +114,11 @@ class ReaderLimits(Section):
     gib: float = Field(4.0, gt=0, description="GiB; reading that needs more memory fails")
 
 
-class _NativeSource(_Source):
+class _NativeSource(SourceConfig):
     limits: ReaderLimits = ReaderLimits()
 
 
-class TableSource(_Source):
+class TableSource(SourceConfig):
     """CSV or Parquet, one row a report, with a mapping of columns."""
 
     kind: Literal["table"] = "table"
@@ -131,7 +134,7 @@ class TableSource(_Source):
     missing: tuple[float, ...] = Field((-99.0, -999.0, -9999.0), description="numbers that mean: no value")
 
 
-class VobsSource(_Source):
+class VobsSource(SourceConfig):
     """VOBS text files (verification observations): surface and sounding parts."""
 
     kind: Literal["vobs"] = "vobs"

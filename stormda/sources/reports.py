@@ -4,31 +4,30 @@ Every reader of point observations ends here, so that the rules are the same for
 
 - A value that the source lacks makes no row. A value that is there makes a row, however wrong it looks.
 - A row without time, place or level gets the QC code `MISSING`; a file without any of them is an InputError.
+- What the provider flagged as wrong gets the code `PROVIDER`; its own flag stays in `pre_qc`.
 - A wind that cannot be (speed out of range, direction beyond 360 degrees) marks both its components with `RANGE`:
   each of them alone may look harmless.
 - When most values of a variable are out of its physical range, its unit is wrong, and that is an InputError.
-- The error of a row is sqrt(instrument^2 + representativeness^2) of its variable, NaN where none is configured.
+- The error of a row is sqrt(instrument^2 + representativeness^2) of its variable; where none is configured that of the
+  file, and NaN where it has none.
 """
 
-__all__ = ["Reports", "Source", "Values", "observations", "wind"]
+__all__ = ["Reports", "Values", "observations", "wind"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stormda.config import BufrSource, TableSource, VobsSource
+from stormda.config import SourceConfig
 from stormda.errors import InputError
 from stormda.observations import QC, Observations
 from stormda.store.identity import canonical, named
 from stormda.types import Array
 from stormda.variables import VOCABULARY, LevelType
-
-Source: TypeAlias = TableSource | VobsSource | BufrSource
 
 _ENOUGH = 20  # Fewer values than this say nothing about a unit.
 _ROUNDING = 1e-6  # degrees: packed coordinates come back as -90.00000000000001
@@ -74,15 +73,29 @@ class Values:
         values: in the vocabulary's unit [n]; NaN where the report has none.
         interval: s, accumulated or averaged over this time before the report's.
         impossible: where the reading cannot be [n].
+        flag: the provider's quality flag, as a number [n].
+        rejected: where that flag says that the value is wrong [n].
+        error: the provider's standard deviation of the error, in the vocabulary's unit [n].
     """
 
     variable: str
     values: Array
     interval: float = 0.0
     impossible: Array | None = None
+    flag: Array | None = None
+    rejected: Array | None = None
+    error: Array | None = None
 
 
-def wind(eastward: str, northward: str, direction: Array, speed: Array) -> list[Values]:
+def wind(
+    eastward: str,
+    northward: str,
+    direction: Array,
+    speed: Array,
+    *,
+    flag: Array | None = None,
+    rejected: Array | None = None,
+) -> list[Values]:
     """Components from the direction that the wind comes from [degrees] and its speed [m s-1].
 
     A calm needs no direction. Any other wind without one has no components.
@@ -92,11 +105,11 @@ def wind(eastward: str, northward: str, direction: Array, speed: Array) -> list[
     impossible = (speed < 0.0) | (speed > limit) | (direction < 0.0) | (direction > 360.0)
     angle = np.deg2rad(direction)
     u, v = -speed * np.sin(angle), -speed * np.cos(angle)
-    return [Values(eastward, u, impossible=impossible), Values(northward, v, impossible=impossible)]
+    return [Values(name, w, 0.0, impossible, flag, rejected) for name, w in ((eastward, u), (northward, v))]
 
 
 def observations(
-    reports: Reports, values: Sequence[Values], config: Source, name: str, *, file: Path, platform: str
+    reports: Reports, values: Sequence[Values], config: SourceConfig, name: str, *, file: Path, platform: str
 ) -> Observations:
     """One row a value, in the order of the reports.
 
@@ -151,7 +164,7 @@ def _pressures(reports: Reports, values: Sequence[Values], name: str, file: Path
         )
 
 
-def _wanted(reports: Reports, variable: str, config: Source) -> Array:
+def _wanted(reports: Reports, variable: str, config: SourceConfig) -> Array:
     """Whether each report is on a level that is kept."""
     everything = np.ones(len(reports.time), dtype=bool)
     if not config.levels or reports.level is None or VOCABULARY[variable].level_type is not LevelType.PRESSURE:
@@ -174,7 +187,7 @@ def _plausible(one: Values, rows: Array, name: str, file: Path) -> None:
 
 
 def _long(
-    reports: Reports, kept: list[Values], rows: Array, number: Array, config: Source, name: str, platform: str
+    reports: Reports, kept: list[Values], rows: Array, number: Array, config: SourceConfig, name: str, platform: str
 ) -> Observations:
     info = [VOCABULARY[v.variable] for v in kept]
     surface = np.array([i.level_type is LevelType.SURFACE for i in info])[number]
@@ -185,11 +198,12 @@ def _long(
     nowhere = np.isnat(reports.time) | np.isnan(reports.latitude)
     missing = nowhere[rows] | (~surface & ~np.isfinite(level))
     missing |= pressure & ((level <= 0.0) | (level > _HIGHEST_PRESSURE))
-    none = np.zeros(len(reports.time), dtype=bool)
-    impossible = np.stack([none if v.impossible is None else v.impossible for v in kept])[number, rows]
-    qc = np.select([missing, impossible], [QC.MISSING, QC.RANGE], QC.USED).astype(np.int32)
-    errors = [config.errors.get(v.variable) for v in kept]
-    error = np.array([np.nan if e is None else np.hypot(e.instrument, e.representativeness) for e in errors])
+    impossible = _picked([v.impossible for v in kept], rows, number, False)
+    rejected = _picked([v.rejected for v in kept], rows, number, False)
+    qc = np.select([missing, impossible, rejected], [QC.MISSING, QC.RANGE, QC.PROVIDER], QC.USED).astype(np.int32)
+    models = [config.errors.get(v.variable) for v in kept]
+    error = np.array([np.nan if e is None else np.hypot(e.instrument, e.representativeness) for e in models])[number]
+    error = np.where(np.isnan(error), _picked([v.error for v in kept], rows, number, np.nan), error)
     words = pa.array(reports.station, type=pa.string())
     stamps = pc.fill_null(
         pc.strftime(pa.array(reports.time.astype("datetime64[s]")), format="%Y%m%dT%H%M%SZ"), "unknown"
@@ -211,7 +225,18 @@ def _long(
             "longitude": reports.longitude[rows],
             "elevation": reports.elevation[rows],
             "value": value,
-            "error": error[number],
+            "error": error,
+            "pre_qc": _picked([v.flag for v in kept], rows, number, 0).astype(np.int32),
             "qc": qc,
         }
     )
+
+
+def _picked(columns: Sequence[Array | None], rows: Array, number: Array, default: float) -> Array:
+    """One column of each variable, or `default` where it has none, as one column of all rows."""
+    out = np.full(len(rows), default)
+    for i, column in enumerate(columns):
+        if column is not None:
+            mine = number == i
+            out[mine] = np.asarray(column)[rows[mine]]
+    return out

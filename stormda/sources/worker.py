@@ -1,7 +1,6 @@
 """A worker process for readers of native code, which a broken file can crash, hang or make hungry for memory.
 
 ecCodes, netCDF and HDF5 are written in C: a length that a damaged header invents can end the interpreter that called
-ecCodes, netCDF and HDF5 are written in C: a length that a damaged header invents can end the interpreter that called
 them, and with it an analysis that was hours old. So they run in a process of their own. It reads one file at a time,
 and serves many, for its start costs a second or two; if it dies, the file is an InputError that says how, and the next
 file gets a new worker.
