@@ -1,4 +1,4 @@
-"""`stormda bench`: what the parts of stormda cost on this machine, and how far a network looks."""
+"""`stormda bench`: what parts of stormda cost on this machine, how far a network looks, what its past is worth."""
 
 __all__ = ["app"]
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .command import command
+from .command import Setup, command
 from .console import Console
 
 Preset = Annotated[str, typer.Option("--preset", metavar="NAME", help="nano, 10M, 200M or 10B.")]
@@ -135,4 +135,65 @@ def reach(
 
     with console.progress() as progress:
         result = stage(weights, sigma=sigma, asked=tokens, members=members, seed=seed, progress=progress)
+    console.result(result)
+
+
+@app.command()
+@command
+def past(
+    *,
+    setup: Setup,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="storm, gaussian or kf; may be repeated.",
+            show_default="storm, gaussian",
+        ),
+    ] = None,
+    curve: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--curve",
+            metavar="NAME",
+            help="frames, age, error, told or cycles; may be repeated.",
+            show_default="all",
+        ),
+    ] = None,
+    ensemble: options.Ensemble = None,
+    times: Annotated[int, typer.Option("--times", metavar="N", help="Analyses that a point is the mean of.")] = 20,
+    error: Annotated[
+        float,
+        typer.Option("--error", metavar="X", help="Of the history, share of the climatological standard deviation."),
+    ] = 0.3,
+    starts: Annotated[int, typer.Option("--starts", metavar="N", help="Cold starts.")] = 3,
+    cycles: Annotated[int, typer.Option("--cycles", metavar="N", help="Cycles after a cold start.")] = 12,
+    after: Annotated[int, typer.Option("--after", metavar="N", help="Cycles after one that is missing.")] = 6,
+    dry_run: options.DryRun = False,
+    console: Console,
+) -> None:
+    """Skill with few frames of history, an old one, a wrong one, a wrong error level, a cold start, a missing cycle.
+
+    In the world of the section twin, beside the climatological prior. Writes bench/past.json and past.png in the run.
+
+    Example: stormda bench past -c config.yaml storm.weights=shipped:north-america --ensemble 16
+    """
+    config = setup.load({"assimilate.ensemble": ensemble})
+    from stormda.pipeline.bench_past import past as stage
+    from stormda.pipeline.past_curves import CURVES
+
+    with console.progress() as progress:
+        result = stage(
+            config,
+            chosen=tuple(method or ("storm", "gaussian")),
+            curves=tuple(curve or CURVES),
+            times=times,
+            error=error,
+            starts=starts,
+            cycles=cycles,
+            after=after,
+            dry_run=dry_run,
+            progress=progress,
+        )
     console.result(result)

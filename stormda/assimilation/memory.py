@@ -6,10 +6,11 @@ s sqrt(1 + 1/M), s the ensemble's standard deviation.
 An ensemble filter goes on from its members instead: a history of one mean a member, each with its own past.
 """
 
-__all__ = ["follow", "frame_of", "history_of", "pasts_of", "remember"]
+__all__ = ["follow", "frame_of", "history_of", "missed", "pasts_of", "remember"]
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,6 +48,18 @@ def remember(history: History, ensemble_MCHW: Tensor, covariance: Tensor | None)
         torch.cat([history.error[1:], error[None].to(history.error)]),
         torch.cat([history.mask[1:], torch.ones(1, dtype=torch.bool)]),
         covariance,
+    )
+
+
+def missed(history: History) -> History:
+    """The history of the next analysis after a cycle that did not run: the oldest frame goes, none comes."""
+    blank = torch.zeros_like(history.mean[:1])
+    return replace(
+        history,
+        mean=torch.cat([history.mean[1:], blank]),
+        error=torch.cat([history.error[1:], torch.ones_like(blank)]),
+        mask=torch.cat([history.mask[1:], torch.zeros(1, dtype=torch.bool)]),
+        covariance=None,
     )
 
 

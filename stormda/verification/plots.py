@@ -3,11 +3,12 @@
 Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart; lines differ in style.
 """
 
-__all__ = ["COLOURS", "png", "rank_histogram", "score_bars", "time_series"]
+__all__ = ["COLOURS", "Line", "Panel", "panels", "png", "rank_histogram", "score_bars", "time_series"]
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,6 +131,65 @@ def score_bars(
     if title:
         drawn.suptitle(title)
     return png(drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line of a panel: its name in the legend, x and y [N], the number of its colour and matplotlib's line style."""
+
+    name: str
+    x: Array
+    y: Array
+    colour: int
+    style: str
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A panel: its title, the label of its x axis, its lines, and whether x is logarithmic."""
+
+    title: str
+    label: str
+    lines: list[Line]
+    logarithmic: bool = False
+
+
+def panels(drawn: Sequence[Panel], *, label: str = "", title: str = "") -> bytes:
+    """Curves in up to three panels a row, with one y axis for all and one legend; single points are dots.
+
+    Args:
+        drawn: the panels.
+        label: of the y axis.
+        title: above the figure.
+    """
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    picture = figure(3.2 * columns + 0.4, 2.6 * rows + 1.4)
+    top = 1.08 * max(float(np.max(line.y)) for panel in drawn for line in panel.lines)
+    named: dict[str, Any] = {}
+    for number, panel in enumerate(drawn):
+        axes = picture.add_subplot(rows, columns, number + 1)
+        for line in panel.lines:
+            (artist,) = axes.plot(
+                line.x,
+                line.y,
+                color=COLOURS[line.colour % len(COLOURS)],
+                linestyle=line.style,
+                linewidth=1.4,
+                marker="o" if line.style == "-" or len(line.x) == 1 else None,
+                markersize=3,
+            )
+            named.setdefault(line.name, artist)
+        axes.set(title=panel.title, xlabel=panel.label, ylim=(0, top))
+        if number % columns == 0:
+            axes.set_ylabel(label)
+        if panel.logarithmic:
+            axes.set_xscale("log", base=2)
+        _tidy(axes)
+    if title:
+        picture.suptitle(title)
+    picture.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return png(picture)
 
 
 def _cycle(count: int) -> list[str]:
