@@ -7,6 +7,7 @@ job does the same from a terminal and from cron. An override `key.sub=value` rep
     fields     kinds of values, and what a section is
     sources    archive and observations          quality    operators, checks, withheld stations
     methods    history, priors, sampler, ...     twin       twin experiments
+    cycle      cycles by the clock
     tree       `Config`, the root                reading    `load`, `dump`, `schema`
                                                  explain    what is wrong, in one line
 """
@@ -19,6 +20,7 @@ __all__ = [
     "CheckConfig",
     "Column",
     "Config",
+    "CycleConfig",
     "EnsfConfig",
     "ErrorModel",
     "GaussianConfig",
@@ -26,8 +28,11 @@ __all__ = [
     "GuidanceConfig",
     "Harmonics",
     "HistoryConfig",
+    "KeepConfig",
     "LetkfConfig",
     "LorenzWorld",
+    "MetarColumns",
+    "MetarSource",
     "NetworkConfig",
     "ObservationsConfig",
     "OperatorConfig",
@@ -36,6 +41,7 @@ __all__ = [
     "ReaderLimits",
     "SamplerConfig",
     "Section",
+    "SlurmConfig",
     "SourceConfig",
     "SqgWorld",
     "StationTable",
@@ -54,6 +60,7 @@ __all__ = [
     "schema",
 ]
 
+from stormda.config.cycle import CycleConfig, KeepConfig, SlurmConfig
 from stormda.config.fields import Period, Section
 from stormda.config.methods import (
     AssimilateConfig,
@@ -76,6 +83,8 @@ from stormda.config.sources import (
     ErrorModel,
     GriddedSource,
     Harmonics,
+    MetarColumns,
+    MetarSource,
     ObservationsConfig,
     ReaderLimits,
     SourceConfig,

@@ -7,6 +7,8 @@ __all__ = [
     "ErrorModel",
     "GriddedSource",
     "Harmonics",
+    "MetarColumns",
+    "MetarSource",
     "ObservationsConfig",
     "ReaderLimits",
     "SourceConfig",
@@ -21,7 +23,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stormda.config.fields import ChannelName, Duration, InputPath, Period, Section, VariableName
+from stormda.config.fields import ChannelName, Duration, InputPath, Period, Section, Time, VariableName
 
 _SIX_HOURS = np.timedelta64(6 * 3600, "s")
 
@@ -102,6 +104,9 @@ class SourceConfig(Section):
     platform: str = "synop"
     policy: Literal["required", "warn", "optional"] = "warn"
     min_count: int = Field(1, ge=0, description="fewer values in the window than this count as missing")
+    wait: Duration = Field(
+        np.timedelta64(0, "s"), description="how long stormda cycle waits for them after the cutoff, unless optional"
+    )
     errors: dict[VariableName, ErrorModel] = {}
     levels: tuple[float, ...] = Field((), description="hPa; keep only these pressure levels; empty: all")
     keep: tuple[VariableName, ...] = Field((), description="keep only these variables; empty: all")
@@ -148,7 +153,30 @@ class BufrSource(_NativeSource):
     report: Literal["temp", "aircraft", "synop"]
 
 
-ObservationSource = Annotated[TableSource | VobsSource | BufrSource, Field(discriminator="kind")]
+class MetarColumns(Section):
+    """Where a CSV or Parquet table has METAR texts and what it says beside them."""
+
+    text: str = Field(description="the report as it was sent")
+    time: str | None = Field(None, description="when it was made or received, to a few days: it tells month and year")
+    latitude: str | None = None
+    longitude: str | None = None
+    elevation: str | None = Field(None, description="m")
+
+
+class MetarSource(_NativeSource):
+    """METAR and SPECI reports: plain lines, NOAA cycle files, GTS bulletins, or a column of a table."""
+
+    kind: Literal["metar"] = "metar"
+    reference: Time | None = Field(
+        None,
+        description="a time within two weeks of the reports, which tell no month; empty: as the file, its name or its "
+        "table says",
+    )
+    columns: MetarColumns | None = Field(None, description="for tables; empty: the files are text")
+    stations: StationTable | None = Field(None, description="empty: the list of the National Weather Service of 2005")
+
+
+ObservationSource = Annotated[TableSource | VobsSource | BufrSource | MetarSource, Field(discriminator="kind")]
 
 
 class ObservationsConfig(Section):

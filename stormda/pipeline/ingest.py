@@ -31,6 +31,7 @@ from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
 from stormda.sources.gridded import read_sources
+from stormda.sources.metar import read_metar
 from stormda.sources.table import read_table
 from stormda.sources.vobs import read_vobs
 from stormda.store.archive import Archive, write_archive
@@ -41,7 +42,12 @@ from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
 
-READERS: dict[str, Callable[..., Observations]] = {"table": read_table, "vobs": read_vobs, "bufr": read_bufr}
+READERS: dict[str, Callable[..., Observations]] = {
+    "table": read_table,
+    "vobs": read_vobs,
+    "bufr": read_bufr,
+    "metar": read_metar,
+}
 _SECOND = np.timedelta64(1, "s")
 
 

@@ -1,9 +1,11 @@
 """Input files: texts of the configuration, with wildcards, become paths that exist, can be read and hold something."""
 
-__all__ = ["expand"]
+__all__ = ["expand", "read_bytes"]
 
 import glob
+import gzip
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,3 +53,16 @@ def _check(path: Path, key: str, folders: bool) -> None:
         raise InputError(f"{found} where {wanted} is expected", file=path, key=key)
     if not (any(path.iterdir()) if folders else path.stat().st_size):
         raise InputError("the folder is empty" if folders else "the file is empty", file=path, key=key)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds, unpacked where it is a gzip archive.
+
+    Raises:
+        InputError: it cannot be read, or the archive is damaged.
+    """
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"the file is damaged or truncated ({error})", file=path, hint="fetch it again") from error

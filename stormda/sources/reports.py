@@ -74,7 +74,7 @@ class Values:
         interval: s, accumulated or averaged over this time before the report's.
         impossible: where the reading cannot be [n].
         flag: the provider's quality flag, as a number [n].
-        rejected: where that flag says that the value is wrong [n].
+        qc: why the reader says that the value must not be used, `QC` codes [n]; 0 where it may.
         error: the provider's standard deviation of the error, in the vocabulary's unit [n].
     """
 
@@ -83,7 +83,7 @@ class Values:
     interval: float = 0.0
     impossible: Array | None = None
     flag: Array | None = None
-    rejected: Array | None = None
+    qc: Array | None = None
     error: Array | None = None
 
 
@@ -94,7 +94,7 @@ def wind(
     speed: Array,
     *,
     flag: Array | None = None,
-    rejected: Array | None = None,
+    qc: Array | None = None,
 ) -> list[Values]:
     """Components from the direction that the wind comes from [degrees] and its speed [m s-1].
 
@@ -105,7 +105,7 @@ def wind(
     impossible = (speed < 0.0) | (speed > limit) | (direction < 0.0) | (direction > 360.0)
     angle = np.deg2rad(direction)
     u, v = -speed * np.sin(angle), -speed * np.cos(angle)
-    return [Values(name, w, 0.0, impossible, flag, rejected) for name, w in ((eastward, u), (northward, v))]
+    return [Values(name, w, 0.0, impossible, flag, qc) for name, w in ((eastward, u), (northward, v))]
 
 
 def observations(
@@ -199,8 +199,8 @@ def _long(
     missing = nowhere[rows] | (~surface & ~np.isfinite(level))
     missing |= pressure & ((level <= 0.0) | (level > _HIGHEST_PRESSURE))
     impossible = _picked([v.impossible for v in kept], rows, number, False)
-    rejected = _picked([v.rejected for v in kept], rows, number, False)
-    qc = np.select([missing, impossible, rejected], [QC.MISSING, QC.RANGE, QC.PROVIDER], QC.USED).astype(np.int32)
+    codes = _picked([v.qc for v in kept], rows, number, int(QC.USED))
+    qc = np.select([missing, impossible], [QC.MISSING, QC.RANGE], codes).astype(np.int32)
     models = [config.errors.get(v.variable) for v in kept]
     error = np.array([np.nan if e is None else np.hypot(e.instrument, e.representativeness) for e in models])[number]
     error = np.where(np.isnan(error), _picked([v.error for v in kept], rows, number, np.nan), error)

@@ -11,7 +11,7 @@ has that of the vocabulary. Numbers of `missing` (-99, -999, -9999) mean that th
 place.
 """
 
-__all__ = ["read_table"]
+__all__ = ["read_columns", "read_table", "station_places"]
 
 import difflib
 from collections.abc import Callable
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from stormda.config import Column, TableSource
+from stormda.config import Column, StationTable, TableSource
 from stormda.errors import ConfigError, InputError
 from stormda.observations import Observations
 from stormda.sources.files import expand
@@ -74,7 +74,7 @@ def _complete(config: TableSource, name: str) -> None:
 
 def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], Path]) -> Observations:
     key = f"observations.sources.{name}"
-    frame = _frame(path, _columns(config), key)
+    frame = read_columns(path, _columns(config), key)
     numbers = _Numbers(frame, config.missing, path, key)
     latitude, longitude, elevation = _places(config, frame, numbers, resolve, key)
     level = None if config.level is None else _level(config.level, numbers)
@@ -124,12 +124,30 @@ def _places(
 def _from_stations(
     config: TableSource, frame: pd.DataFrame, resolve: Callable[[str], Path], key: str
 ) -> tuple[Array, Array, Array]:
-    table = config.stations
-    assert table is not None
+    assert config.stations is not None
+    places = station_places(config.stations, config.missing, resolve, key)
+    ids = canonical(frame[config.station_id])
+    if not np.isin(ids, places.index.to_numpy()).any():
+        hint = f"the reports have ids like '{ids[0]}'" if len(ids) else None
+        what = "no station of the reports is in this table"
+        raise InputError(what, file=resolve(config.stations.file), key=f"{key}.stations", hint=hint)
+    found = places.reindex(ids)
+    return (found["latitude"].to_numpy(), found["longitude"].to_numpy(), found["elevation"].to_numpy())
+
+
+def station_places(
+    table: StationTable, missing: tuple[float, ...], resolve: Callable[[str], Path], key: str
+) -> pd.DataFrame:
+    """`latitude`, `longitude`, `elevation` by canonical station name.
+
+    Raises:
+        InputMissing: the table is not there.
+        InputError: it cannot be read, or a station is in two places.
+    """
     path = expand((table.file,), resolve, key=f"{key}.stations.file")[0]
     names = [c for c in (table.station_id, table.latitude, table.longitude, table.elevation) if c is not None]
-    stations = _frame(path, list(dict.fromkeys(names)), f"{key}.stations")
-    numbers = _Numbers(stations, config.missing, path, f"{key}.stations")
+    stations = read_columns(path, list(dict.fromkeys(names)), f"{key}.stations")
+    numbers = _Numbers(stations, missing, path, f"{key}.stations")
     nowhere = np.full(len(stations), np.nan)
     places = pd.DataFrame(
         {
@@ -143,19 +161,18 @@ def _from_stations(
     if places.index.has_duplicates:
         twice = str(places.index[places.index.duplicated()][0])
         raise InputError(f"station '{twice}' is in two places", file=path, key=f"{key}.stations")
-    ids = canonical(frame[config.station_id])
-    if not np.isin(ids, places.index.to_numpy()).any():
-        hint = f"the reports have ids like '{ids[0]}'" if len(ids) else None
-        raise InputError("no station of the reports is in this table", file=path, key=f"{key}.stations", hint=hint)
-    found = places.reindex(ids)
-    return (found["latitude"].to_numpy(), found["longitude"].to_numpy(), found["elevation"].to_numpy())
+    return places
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _frame(path: Path, columns: list[str], key: str) -> pd.DataFrame:
-    """The named columns of a file; those of a CSV file are words."""
+def read_columns(path: Path, columns: list[str], key: str) -> pd.DataFrame:
+    """The named columns of a CSV or Parquet file; those of a CSV file are words.
+
+    Raises:
+        InputError: it is no table, has no rows, or lacks a column.
+    """
     try:
         table = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, key)
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
