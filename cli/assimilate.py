@@ -2,6 +2,10 @@
 
 __all__ = ["assimilate"]
 
+from typing import Annotated
+
+import typer
+
 from stormda.errors import ConfigError
 
 from . import options
@@ -16,6 +20,15 @@ def assimilate(
     times: Times,
     ensemble: options.Ensemble = None,
     method: options.Method = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background",
+            metavar="REASON",
+            help="Publish the background in the place of the analysis, labelled with this reason.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
@@ -34,5 +47,5 @@ def assimilate(
     from stormda.pipeline.assimilate import assimilate as stage
 
     with console.progress() as progress:
-        result = stage(config, cycles, dry_run=dry_run, progress=progress)
+        result = stage(config, cycles, instead=background, dry_run=dry_run, progress=progress)
     console.result(result)

@@ -10,7 +10,7 @@ import typer
 
 from stormda import __version__
 
-from . import bench, config, failure
+from . import bench, config, cycle, failure
 from .assimilate import assimilate
 from .check import check
 from .demo import demo
@@ -42,6 +42,7 @@ app.command(rich_help_panel="Work")(train)
 app.command(rich_help_panel="Work")(assimilate)
 app.command(rich_help_panel="Work")(forecast)
 app.command(rich_help_panel="Work")(verify)
+app.add_typer(cycle.app, name="cycle", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(twin)
 app.command(rich_help_panel="Look")(inspect)
 app.command(rich_help_panel="Look")(doctor)

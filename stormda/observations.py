@@ -36,6 +36,7 @@ class QC(IntEnum):
     OUTSIDE_WINDOW = 41
     NO_OPERATOR = 42  # nothing maps the state to this variable and level
     NOT_FINITE = 43  # the operator gives no finite value here
+    NOT_ASSIMILATED = 49  # the background was published in the place of the analysis
 
     @property
     def words(self) -> str:

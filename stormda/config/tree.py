@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from stormda.config.cycle import CycleConfig
 from stormda.config.fields import ChannelName, Section, VariableName
 from stormda.config.methods import (
     AssimilateConfig,
@@ -45,6 +46,7 @@ class Config(Section):
     assimilate: AssimilateConfig = AssimilateConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()
+    cycle: CycleConfig = CycleConfig()
     twin: TwinConfig = TwinConfig()
 
     _folder: Path = Path(".")

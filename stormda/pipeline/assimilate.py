@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stormda.assimilation import methods
 from stormda.assimilation.baselines.localisation import Places
+from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
@@ -71,13 +72,21 @@ class AssimilateResult:
 
 
 def assimilate(
-    config: Config, cycles: Sequence[np.datetime64], *, dry_run: bool = False, progress: Progress = silent
+    config: Config,
+    cycles: Sequence[np.datetime64],
+    *,
+    instead: str | None = None,
+    prior: Prior | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
 ) -> AssimilateResult:
     """Draw and publish the analysis ensemble of each cycle and each split seed.
 
     Args:
         config: the run.
         cycles: analysis times; they are worked through in order, so that each finds the one before as its history.
+        instead: publish the background in the place of the analysis, labelled with this reason.
+        prior: of the method, where the caller has built it already.
         dry_run: say what would be done, write nothing.
         progress: told about the work.
 
@@ -86,8 +95,9 @@ def assimilate(
         AnalysisRejected: an analysis failed its sanity check; what was published before stays.
     """
     method = config.assimilate.method
-    prior = build.prior(config, method)
-    jobs = [Job(config, prior, cycle, split) for cycle in sorted(cycles) for split in config.quality.withhold.seeds]
+    prior = prior or build.prior(config, method)
+    seeds = config.quality.withhold.seeds
+    jobs = [Job(config, prior, cycle, split, instead) for cycle in sorted(cycles) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
     for number, job in enumerate(jobs):
@@ -102,7 +112,8 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
     start = perf_counter()
     config = job.config
     past = find_past(config, job.prior, job.method, job.cycle, job.split)
-    observations = withhold(_observations(config, job.cycle), config.quality.withhold, job.split)
+    there = _observations(config, job.cycle, lenient=job.instead is not None)
+    observations = withhold(there, config.quality.withhold, job.split)
     if not dry_run:
         product = _draw(job, past, observations, backgrounds)
         publish(job, product)
@@ -131,7 +142,10 @@ def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[st
     checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx_background, None)
 
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
-    if keep.any():
+    if job.instead is not None:
+        checked = checked.replace(qc=np.where(keep, np.int32(QC.NOT_ASSIMILATED), checked["qc"]))
+        z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
+    elif keep.any():
         problem = _problem(cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
@@ -181,8 +195,8 @@ def _problem(
     )
 
 
-def _observations(config: Config, cycle: np.datetime64) -> Observations:
-    """The window's observations after the policy of each source has been applied."""
+def _observations(config: Config, cycle: np.datetime64, lenient: bool) -> Observations:
+    """The window's observations after the policy of each source has been applied; `lenient`: only by a warning."""
     window = Window.around(cycle, config.observations.before, config.observations.after)
     observations = build.store(config).read(window)
     source = observations["source"]
@@ -191,7 +205,7 @@ def _observations(config: Config, cycle: np.datetime64) -> Observations:
         if have >= wanted.min_count or wanted.policy == "optional":
             continue
         what = f"source '{name}' has {have} observations in {window}, {wanted.min_count} are wanted"
-        if wanted.policy == "required":
+        if wanted.policy == "required" and not lenient:
             raise InputMissing(what, key=f"observations.sources.{name}", hint="stormda ingest, or wait for late data")
         log.warning(what)
     wanted_names = list(config.observations.sources)

@@ -8,13 +8,13 @@ wherever the file lay then.
 A file that is missing or broken does not keep the others out: they are stored first, then the error is raised.
 """
 
-__all__ = ["ArchiveFacts", "IngestResult", "SourceFacts", "ingest"]
+__all__ = ["ArchiveFacts", "IngestResult", "SourceFacts", "ingest", "ingest_files"]
 
 import difflib
 import glob
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,6 +120,40 @@ def ingest(
     archive = _archive(config, dry_run, progress) if gridded else _simulated(config, dry_run, progress)
     observed = [name for name in config.observations.sources if name in chosen]
     return IngestResult(dry_run, archive, _observations(config, observed, sources is not None, dry_run, progress))
+
+
+def ingest_files(
+    config: Config, files: Mapping[str, Sequence[Path]], *, progress: Progress = silent
+) -> dict[Path, StormdaError]:
+    """Read some files of observation sources into the store; what is wrong with one keeps none of the others out.
+
+    Args:
+        config: the run.
+        files: by source, of those that its patterns match.
+        progress: told about the work.
+
+    Returns:
+        What is wrong, by file.
+
+    Raises:
+        OutputError: the run folder cannot be written.
+    """
+    wrong: dict[Path, StormdaError] = {}
+    jobs: list[_Job] = []
+    for name in (n for n in config.observations.sources if n in files):
+        for path in files[name]:
+            trouble: list[StormdaError] = []
+            jobs += _jobs(config, name, [path], trouble)
+            if trouble:
+                wrong[path] = trouble[0]
+    for number, job in enumerate(jobs):
+        progress(f"{job.source}: {job.path.name}", number, len(jobs))
+        try:
+            _one(config, job, jobs[number:])
+        except (InputError, InputMissing) as error:
+            wrong[job.path] = error
+    progress("observations", len(jobs), len(jobs))
+    return wrong
 
 
 def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:

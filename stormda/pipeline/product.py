@@ -43,17 +43,24 @@ class Job:
         prior: of the method.
         cycle: the analysis time.
         split: the seed that withholds stations.
+        instead: why the background is published in the place of the analysis; None: it is not.
     """
 
     config: Config
     prior: Prior
     cycle: np.datetime64
     split: int
+    instead: str | None = None
 
     @property
     def method(self) -> str:
         """The method that draws it."""
         return self.config.assimilate.method
+
+    @property
+    def product(self) -> str:
+        """What `analysis.nc` holds: `analysis`, or `background` in its place."""
+        return "analysis" if self.instead is None else "background"
 
     @property
     def folder(self) -> Path:
@@ -112,7 +119,9 @@ def tally(observations: Observations) -> tuple[int, int, int]:
 def _attributes(job: Job, product: Product, used: int) -> dict[str, str]:
     """Global attributes of the NetCDF files."""
     return {
-        "title": f"stormda analysis, {job.config.name}",
+        "title": f"stormda {job.product}, {job.config.name}",
+        "product": job.product,
+        **({} if job.instead is None else {"comment": _label(job.instead)}),
         "method": job.method,
         "history_of_state": product.history,
         "split_seed": str(job.split),
@@ -120,6 +129,10 @@ def _attributes(job: Job, product: Product, used: int) -> dict[str, str]:
         "geometry": "plane" if job.prior.grid.plane else "sphere",
         **({BASIS: job.prior.signature} if isinstance(job.prior, GaussianPrior) else {}),
     }
+
+
+def _label(reason: str) -> str:
+    return f"no analysis: the background in its place, because {reason}"
 
 
 def _ensemble(path: Path, job: Job, x_MCHW: Tensor, attributes: dict[str, str], carry: Tensor | None = None) -> None:
@@ -139,6 +152,8 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
     """What the provenance says of this analysis."""
     return {
         "cycle": format_time(job.cycle),
+        "product": job.product,
+        "product_reason": job.instead,
         "method": job.method,
         "split_seed": job.split,
         "seed": job.config.assimilate.seed,

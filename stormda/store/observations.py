@@ -163,6 +163,22 @@ class ObservationStore:
 
         return self._patiently(attempt)
 
+    def prune(self, before: np.datetime64, *, dry_run: bool = False) -> int:
+        """Remove the batches whose last row is before a time; returns how many.
+
+        Raises:
+            OutputError: the folder cannot be written.
+            AlreadyRunning: another writer holds the lock for more than a minute.
+        """
+        if dry_run or not any(_is_over(b, before) for b in self._batches()):
+            return sum(_is_over(b, before) for b in self._batches())
+        with self._locked():
+            batches = self._batches()
+            kept = [b for b in batches if not _is_over(b, before)]
+            write_text(self._manifest, json.dumps([asdict(b) for b in kept], indent=1))
+            self._sweep({b.file for b in kept})
+        return len(batches) - len(kept)
+
     def summary(self) -> list[dict[str, object]]:
         """Per source: batches, rows, first and last time."""
         out: dict[str, dict[str, object]] = {}
@@ -240,6 +256,10 @@ class ObservationStore:
         for file in (self.path / "batches").iterdir():
             if file.name not in keep:
                 file.unlink(missing_ok=True)
+
+
+def _is_over(batch: _Batch, before: np.datetime64) -> bool:
+    return batch.last is not None and bool(parse_time(batch.last) < before)
 
 
 def _given(batches: Iterable[_Batch], origins: Iterable[tuple[str, Input]]) -> list[str]:
