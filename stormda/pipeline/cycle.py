@@ -14,12 +14,12 @@ sanity check (`cycle.on_reject`), and where a stage was cut `cycle.attempts` tim
 enough (`history.max_age`) a cycle is a cold start.
 """
 
-__all__ = ["CycleLine", "CycleReport", "catch_up", "run_cycle"]
+__all__ = ["CycleReport", "catch_up", "clean_up", "run_cycle"]
 
 import logging
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,9 +37,10 @@ from stormda.errors import (
     OutputError,
     StormdaError,
 )
-from stormda.pipeline.cycle_clean import clean
+from stormda.pipeline.cycle_clean import CleanResult, clean
 from stormda.pipeline.cycle_due import due_time, due_until, newest_due, ready
 from stormda.pipeline.cycle_inputs import read_new
+from stormda.pipeline.cycle_line import COLUMNS, CycleLine
 from stormda.pipeline.cycle_metrics import write_metrics
 from stormda.pipeline.cycle_stages import Work, names
 from stormda.pipeline.deadline import OutOfTime, deadline
@@ -55,34 +56,6 @@ log = logging.getLogger(__name__)
 _MISSING = "missing"  # in the place of the observations' fingerprint: required ones did not come
 _SLACK = np.timedelta64(60, "s")  # that a clock may go back without a word
 _NOT_OURS = (OutputError, InputMissing, ConfigError, AlreadyRunning)  # nothing that another attempt would not cure
-
-
-@dataclass(frozen=True)
-class CycleLine:
-    """What became of one cycle."""
-
-    cycle: str
-    run: int
-    state: str
-    product: str
-    used: int | None
-    seconds: float
-    note: str
-
-    @classmethod
-    def of(cls, cycle: Cycle) -> "CycleLine":
-        """A line of the ledger."""
-        time, seconds = format_time(cycle.time), round(cycle.seconds, 2)
-        return cls(time, cycle.run, cycle.state, cycle.product, cycle.used, seconds, cycle.note)
-
-    def cells(self) -> list[str]:
-        """For people."""
-        used = "-" if self.used is None else str(self.used)
-        run = "" if self.run == 1 else str(self.run)
-        return [self.cycle, run, self.state, self.product or "-", used, f"{self.seconds:.1f}", self.note]
-
-
-COLUMNS = ["cycle", "run", "state", "product", "used", "seconds", "note"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +121,30 @@ def catch_up(
     return _call(config, now, dry_run, progress, lambda session: session.some(None, None))
 
 
+def clean_up(config: Config, *, now: np.datetime64 | None = None, dry_run: bool = False) -> CleanResult:
+    """Remove what is older than `cycle.keep` says; what the next cycle needs stays.
+
+    Raises:
+        InputMissing: there is no ledger: without one nobody knows what is needed.
+        AlreadyRunning: another process holds the lock.
+        OutputError: something cannot be removed.
+    """
+    path = ledger_path(config.run)
+    if dry_run or not path.exists():
+        with Ledger(path) as ledger:
+            return clean(config, ledger, _clock(now), dry_run=True)
+    with _locked(config) as (_, ledger):
+        return clean(config, ledger, _clock(now))
+
+
+@contextmanager
+def _locked(config: Config) -> Iterator[tuple[Lease, Ledger]]:
+    path = ledger_path(config.run)
+    seconds = float(config.cycle.lease / np.timedelta64(1, "s"))
+    with hold(path.with_name("lock"), seconds) as lease, Ledger(path, lease.token) as ledger:
+        yield lease, ledger
+
+
 def _call(
     config: Config,
     now: np.datetime64 | None,
@@ -157,11 +154,7 @@ def _call(
 ) -> CycleReport:
     if dry_run:
         return _plan(config, _clock(now))
-    path = ledger_path(config.run)
-    with (
-        hold(path.with_name("lock"), float(config.cycle.lease / np.timedelta64(1, "s"))) as lease,
-        Ledger(path, lease.token) as ledger,
-    ):
+    with _locked(config) as (lease, ledger):
         session = _Session(config, ledger, lease, now, progress)
         try:
             return work(session)
@@ -255,6 +248,7 @@ class _Session:
     def _watch_the_clock(self) -> None:
         """A clock that went back: what was made for times that have not come yet is made again when they come."""
         now, seen = self._clock(), self.ledger.fact("clock")
+        self.ledger.put("called", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         if self.now is None:
             before = None if seen is None else np.datetime64(seen, "s")
             if before is not None and now < before - _SLACK:
