@@ -7,6 +7,7 @@ __all__ = [
     "ErrorModel",
     "GriddedSource",
     "Harmonics",
+    "MadisSource",
     "MetarColumns",
     "MetarSource",
     "ObservationsConfig",
@@ -176,7 +177,16 @@ class MetarSource(_NativeSource):
     stations: StationTable | None = Field(None, description="empty: the list of the National Weather Service of 2005")
 
 
-ObservationSource = Annotated[TableSource | VobsSource | BufrSource | MetarSource, Field(discriminator="kind")]
+class MadisSource(_NativeSource):
+    """MADIS NetCDF files of NOAA, with their quality control; also packed with gzip."""
+
+    kind: Literal["madis"] = "madis"
+    report: Literal["metar", "marine", "acars", "rawin"]
+
+
+ObservationSource = Annotated[
+    TableSource | VobsSource | BufrSource | MetarSource | MadisSource, Field(discriminator="kind")
+]
 
 
 class ObservationsConfig(Section):

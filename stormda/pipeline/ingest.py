@@ -31,6 +31,7 @@ from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
 from stormda.sources.gridded import read_sources
+from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
 from stormda.sources.table import read_table
 from stormda.sources.vobs import read_vobs
@@ -47,6 +48,7 @@ READERS: dict[str, Callable[..., Observations]] = {
     "vobs": read_vobs,
     "bufr": read_bufr,
     "metar": read_metar,
+    "madis": read_madis,
 }
 _SECOND = np.timedelta64(1, "s")
 
