@@ -7,6 +7,7 @@ __all__ = [
     "ErrorModel",
     "GriddedSource",
     "Harmonics",
+    "IodaSource",
     "MadisSource",
     "MetarColumns",
     "MetarSource",
@@ -184,8 +185,19 @@ class MadisSource(_NativeSource):
     report: Literal["metar", "marine", "acars", "rawin"]
 
 
+class IodaSource(_NativeSource):
+    """IODA v3 NetCDF files (JCSDA): groups `MetaData`, `ObsValue`, `ObsError`, `PreQC`."""
+
+    kind: Literal["ioda"] = "ioda"
+    level: Literal["surface", "pressure"] = Field(
+        description="surface: 2-m and 10-m values; pressure: each at MetaData/pressure"
+    )
+    names: dict[VariableName, str] = Field({}, description="variable: its name in the file; empty: the convention's")
+    accept: int = Field(3, description="greatest PreQC that is used; NCEP's quality marks: 0..3 good, 4 and more not")
+
+
 ObservationSource = Annotated[
-    TableSource | VobsSource | BufrSource | MetarSource | MadisSource, Field(discriminator="kind")
+    TableSource | VobsSource | BufrSource | MetarSource | MadisSource | IodaSource, Field(discriminator="kind")
 ]
 
 

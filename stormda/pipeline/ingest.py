@@ -31,6 +31,7 @@ from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
 from stormda.sources.gridded import read_sources
+from stormda.sources.ioda import read_ioda
 from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
 from stormda.sources.table import read_table
@@ -49,6 +50,7 @@ READERS: dict[str, Callable[..., Observations]] = {
     "bufr": read_bufr,
     "metar": read_metar,
     "madis": read_madis,
+    "ioda": read_ioda,
 }
 _SECOND = np.timedelta64(1, "s")
 
