@@ -5,9 +5,11 @@ __all__ = [
     "BufrSource",
     "Column",
     "ErrorModel",
+    "GhcnhSource",
     "GriddedSource",
     "Harmonics",
     "IodaSource",
+    "IsdSource",
     "MadisSource",
     "MetarColumns",
     "MetarSource",
@@ -196,8 +198,21 @@ class IodaSource(_NativeSource):
     accept: int = Field(3, description="greatest PreQC that is used; NCEP's quality marks: 0..3 good, 4 and more not")
 
 
+class IsdSource(SourceConfig):
+    """NOAA's Integrated Surface Database as CSV (`global-hourly`), with its quality codes."""
+
+    kind: Literal["isd"] = "isd"
+
+
+class GhcnhSource(SourceConfig):
+    """NOAA's GHCN-hourly, the successor of ISD: `.psv` (columns separated by |), CSV or Parquet, with quality codes."""
+
+    kind: Literal["ghcnh"] = "ghcnh"
+
+
 ObservationSource = Annotated[
-    TableSource | VobsSource | BufrSource | MetarSource | MadisSource | IodaSource, Field(discriminator="kind")
+    TableSource | VobsSource | BufrSource | MetarSource | MadisSource | IodaSource | IsdSource | GhcnhSource,
+    Field(discriminator="kind"),
 ]
 
 

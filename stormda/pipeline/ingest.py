@@ -30,8 +30,10 @@ from stormda.quality.report import counts
 from stormda.quality.static import run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
+from stormda.sources.ghcnh import read_ghcnh
 from stormda.sources.gridded import read_sources
 from stormda.sources.ioda import read_ioda
+from stormda.sources.isd import read_isd
 from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
 from stormda.sources.table import read_table
@@ -51,6 +53,8 @@ READERS: dict[str, Callable[..., Observations]] = {
     "metar": read_metar,
     "madis": read_madis,
     "ioda": read_ioda,
+    "isd": read_isd,
+    "ghcnh": read_ghcnh,
 }
 _SECOND = np.timedelta64(1, "s")
 

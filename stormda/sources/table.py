@@ -11,7 +11,7 @@ has that of the vocabulary. Numbers of `missing` (-99, -999, -9999) mean that th
 place.
 """
 
-__all__ = ["read_columns", "read_table", "station_places"]
+__all__ = ["column_names", "read_columns", "read_table", "station_places"]
 
 import difflib
 from collections.abc import Callable
@@ -184,6 +184,19 @@ def read_columns(path: Path, columns: list[str], key: str) -> pd.DataFrame:
     return frame
 
 
+def column_names(path: Path, key: str) -> list[str]:
+    """The names of the columns of a CSV or Parquet file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        names = pq.read_schema(path).names if path.suffix in _PARQUET else _header(path, key)[0]
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"the file cannot be read: {str(error).strip()}", file=path, key=key) from error
+    return [name.strip() for name in names]
+
+
 def _parquet(path: Path, columns: list[str], key: str) -> pa.Table:
     _has(columns, pq.read_schema(path).names, path, key)
     return pq.read_table(path, columns=columns)
@@ -196,18 +209,19 @@ def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
     _has(columns, list(names), path, key)
     wanted = [names[c] for c in columns]
     options = csv.ConvertOptions(include_columns=wanted, column_types={name: pa.string() for name in wanted})
-    table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=separator), convert_options=options)
+    parse = csv.ParseOptions(delimiter=separator, quote_char=False if separator == "|" else '"')
+    table = csv.read_csv(path, parse_options=parse, convert_options=options)
     return pa.table({c: _words(table.column(names[c])) for c in columns})
 
 
 def _header(path: Path, key: str) -> tuple[list[str], str]:
-    """The names of the columns and what separates them: comma, semicolon or tab."""
+    """The names of the columns and what separates them: comma, semicolon, tab, or bar (then no quotes)."""
     with pa.input_stream(str(path), compression="detect") as stream:
         lines = stream.read(_HEADER).decode("utf-8-sig", errors="replace").splitlines()
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise InputError("the file is empty", file=path, key=key)
-    separator = max(",;\t", key=first.count)
+    separator = max(",;\t|", key=first.count)
     return next(reader([first], delimiter=separator)), separator
 
 
