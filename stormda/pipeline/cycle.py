@@ -20,7 +20,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -296,14 +296,20 @@ class _Session:
 
     def _read(self) -> None:
         """New files into the store; where they belong to cycles that are over, these are run again."""
-        with deadline(self._limit()):
-            try:
-                new = read_new(self.config, self.ledger, progress=self.progress)
-            except OutOfTime as error:
-                what = f"the observations could not be read: {error}"
-                raise StormdaError(what, key="cycle.timeout", hint="is the file system there?") from None
-        if new and self.config.cycle.late > np.timedelta64(0, "s"):
-            self._late()
+        with self._in_time():
+            new = read_new(self.config, self.ledger, progress=self.progress)
+            if new and self.config.cycle.late > np.timedelta64(0, "s"):
+                self._late()
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Reading observations, which are on a file system that may hang."""
+        try:
+            with deadline(self._limit()):
+                yield
+        except OutOfTime as error:
+            what = f"the observations could not be read: {error}"
+            raise StormdaError(what, key="cycle.timeout", hint="is the file system there?") from None
 
     def _late(self) -> None:
         now = self._clock()
@@ -337,7 +343,8 @@ class _Session:
         done = {s.name for s in self.ledger.stages(cycle).values() if s.state == "done"}
         instead = None
         if "assimilate" not in done:
-            found = ready(self.config, cycle.time, self._clock())
+            with self._in_time():
+                found = ready(self.config, cycle.time, self._clock())
             if found.state == "waiting":
                 return self.ledger.set(cycle, "waiting", note=found.note)
             if found.state == "missing":
@@ -346,8 +353,9 @@ class _Session:
             if stage not in done:
                 self.lease.check()
                 cycle = self._stage(cycle, stage, instead)
-        log.info("%s: done", format_time(cycle.time), extra={"facts": {"cycle": format_time(cycle.time)}})
-        return self.ledger.set(cycle, "done")
+        cycle = self.ledger.set(cycle, "done")
+        log.info("%s: done", format_time(cycle.time), extra={"facts": asdict(CycleLine.of(cycle))})
+        return cycle
 
     def _without(self, cycle: Cycle, note: str) -> str:
         """Required observations did not come in time: why the background is published, or _Failed."""
@@ -390,13 +398,15 @@ class _Session:
         """A stage is done; of an analysis, what its provenance says goes into the ledger."""
         values: dict[str, object] = {}
         if stage == "assimilate":
-            facts = self.work.facts(cycle.time)
+            made = self.work.facts(cycle.time)
             values = {
-                "product": facts.get("product", "analysis"),
-                "note": facts.get("product_reason") or "",
-                "used": facts.get("used"),
-                "observations": facts.get("inputs", {}).get("observations", ""),
+                "product": made.get("product", "analysis"),
+                "note": made.get("product_reason") or "",
+                "used": made.get("used"),
+                "observations": made.get("inputs", {}).get("observations", ""),
             }
+        facts = {"cycle": format_time(cycle.time), "run": cycle.run, "stage": stage, "seconds": round(seconds, 3)}
+        log.info("%s: %s took %.1f s", facts["cycle"], stage, seconds, extra={"facts": facts | {"note": note}})
         return self.ledger.finish(cycle, stage, seconds=seconds, stage_note=note, **values)
 
     def _failed(self, cycle: Cycle, stage: str, instead: str | None, error: BaseException) -> Cycle:

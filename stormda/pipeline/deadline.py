@@ -25,15 +25,15 @@ class OutOfTime(BaseException):
 
 
 @contextmanager
-def deadline(seconds: float | None, grace: float = _GRACE) -> Iterator[None]:
-    """Raise OutOfTime within the body after some seconds; end the process where that is not heard within `grace`.
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Raise OutOfTime within the body after some seconds; end the process where that is not heard.
 
     None: no limit. Only the main thread hears an alarm; in another one there is the watchdog alone.
     """
     if seconds is None:
         yield
         return
-    watchdog = threading.Timer(seconds + grace, _end, (seconds,))
+    watchdog = threading.Timer(seconds + _GRACE, _end, (seconds,))
     watchdog.daemon = True
     watchdog.start()
     try:

@@ -1,14 +1,22 @@
-"""Stage `init`: a folder with a commented configuration, and for the embedded world also its files."""
+"""Stage `init`: a folder with a commented configuration and jobs, and for the embedded world also its files.
+
+config.yaml
+jobs/cycle.sh, crontab                  cycles by the clock on a single machine
+jobs/cpu.sbatch, gpu.sbatch, mpi.sbatch    the same on a cluster with Slurm
+logs/                                   what they say
+"""
 
 __all__ = ["InitResult", "init"]
 
 import re
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from stormda.errors import ConfigError
 from stormda.store.publish import write_text
-from stormda.templates import configuration
+from stormda.templates import configuration, jobs
 from stormda.types import Progress, silent
 
 
@@ -27,7 +35,7 @@ class InitResult:
 
 
 def init(folder: Path, template: str, *, progress: Progress = silent) -> InitResult:
-    """Write `config.yaml` into a folder.
+    """Write `config.yaml` and `jobs` into a folder.
 
     Args:
         folder: new, or without a configuration; its name becomes the name of the run.
@@ -43,14 +51,25 @@ def init(folder: Path, template: str, *, progress: Progress = silent) -> InitRes
         raise ConfigError(f"'{name}' cannot be the name of a run", hint="letters, digits, '-', '_' and '.'")
     if file.exists():
         raise ConfigError("there is a configuration already", file=file, hint="choose another NAME, or remove the file")
-    files = [str(file)]
+    scripts = jobs(str(folder.resolve()), _program())
+    files = [str(file), *(str(folder / "jobs" / name) for name in scripts)]
     if template == "sqg-demo":
         from stormda.pipeline.demo import write_world  # Brings torch, which the other templates do without.
 
         write_world(folder / "data", progress)
         files += [str(p) for p in sorted((folder / "data").iterdir())]
+    for script, lines in scripts.items():
+        write_text(folder / "jobs" / script, lines)
+        (folder / "jobs" / script).chmod(0o755 if script.endswith(".sh") else 0o644)
+    (folder / "logs").mkdir(exist_ok=True)  # Slurm does not make the folder of its output.
     write_text(file, re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1))
     return InitResult(str(folder), template, tuple(files), (f"cd {folder}", *_next(text)))
+
+
+def _program() -> str:
+    """The `stormda` that runs, whole: cron knows no PATH."""
+    beside = Path(sys.executable).with_name("stormda")
+    return str(beside) if beside.exists() else shutil.which("stormda") or "stormda"
 
 
 def _next(text: str) -> list[str]:
