@@ -280,7 +280,7 @@ class Ledger:
             for table in ("stages", "events"):
                 kept = f"SELECT 1 FROM cycles WHERE cycles.cycle = {table}.cycle AND cycles.run = {table}.run"
                 db.execute(f"DELETE FROM {table} WHERE cycle < ? AND NOT EXISTS ({kept})", (limit,))
-        self._translated(lambda: self._db.execute("PRAGMA incremental_vacuum").fetchall())
+        self._translated(lambda: self._db.executescript("PRAGMA incremental_vacuum;"))
         return gone
 
     # --- inside ---
