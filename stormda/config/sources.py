@@ -155,6 +155,9 @@ class BufrSource(_NativeSource):
 
     kind: Literal["bufr"] = "bufr"
     report: Literal["temp", "aircraft", "synop"]
+    broken: Literal["fail", "skip"] = Field(
+        "fail", description="what a broken message means: the file is refused, or it alone is left out, with a warning"
+    )
 
 
 class MetarColumns(Section):

@@ -45,6 +45,7 @@ class Reports:
         longitude: degrees east [n], in any convention; -180..180 afterwards.
         elevation: m [n], NaN where unknown.
         level: hPa (or an index) [n]; None where no value has a level.
+        start: datetime64 [n], of the report that a row belongs to, where its own time is later; None: `time`.
     """
 
     station: Array
@@ -53,6 +54,7 @@ class Reports:
     longitude: Array
     elevation: Array
     level: Array | None = None
+    start: Array | None = None
 
     def __post_init__(self) -> None:
         latitude, longitude = (np.asarray(x, dtype=np.float64) for x in (self.latitude, self.longitude))
@@ -62,6 +64,8 @@ class Reports:
         object.__setattr__(self, "longitude", np.where(known, wrapped, np.nan))
         object.__setattr__(self, "station", named(canonical(self.station), self.latitude, self.longitude))
         object.__setattr__(self, "time", np.asarray(self.time).astype("datetime64[us]"))
+        start = self.time if self.start is None else np.asarray(self.start).astype("datetime64[us]")
+        object.__setattr__(self, "start", start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +209,9 @@ def _long(
     error = np.array([np.nan if e is None else np.hypot(e.instrument, e.representativeness) for e in models])[number]
     error = np.where(np.isnan(error), _picked([v.error for v in kept], rows, number, np.nan), error)
     words = pa.array(reports.station, type=pa.string())
+    assert reports.start is not None
     stamps = pc.fill_null(
-        pc.strftime(pa.array(reports.time.astype("datetime64[s]")), format="%Y%m%dT%H%M%SZ"), "unknown"
+        pc.strftime(pa.array(reports.start.astype("datetime64[s]")), format="%Y%m%dT%H%M%SZ"), "unknown"
     )
     ids = pc.binary_join_element_wise(words, stamps, "/")
     index = pa.array(rows)
