@@ -34,7 +34,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(("place", "line"), written())
 def test_commands_and_options_exist(place: str, line: str) -> None:
     words = line.split()[1:]
-    name = " ".join(words[:2]) if words[0] in ("bench", "config") else words[0]
+    name = " ".join(words[:2]) if words[0] in ("bench", "config", "cycle") else words[0]
     assert name in COMMANDS, f"{place}: {line}"
     options = [w for w in words if w.startswith("-")]
     assert [o for o in options if not re.search(rf"(?<![\w-]){o}(?![\w-])", COMMANDS[name])] == []
