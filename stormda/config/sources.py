@@ -69,6 +69,7 @@ class Column(Section):
 
     column: str
     unit: str | None = Field(None, description="such as degF, hPa, knot; empty: the vocabulary's unit")
+    flag: str | None = Field(None, description="the column with the provider's quality flag of this value")
 
 
 class WindColumns(Section):
@@ -77,6 +78,7 @@ class WindColumns(Section):
     direction: str
     speed: str
     unit: str = "m s-1"
+    flags: tuple[str, ...] = Field((), description="columns with the provider's quality flags of direction and speed")
 
 
 class StationTable(Section):
@@ -140,6 +142,10 @@ class TableSource(SourceConfig):
     stations: StationTable | None = None
     variables: dict[VariableName, Column] = {}
     wind: dict[Literal["10m", "level"], WindColumns] = {}
+    altimeter: Column | None = Field(
+        None, description="altimeter setting (QNH): station pressure where elevation is known"
+    )
+    reject: tuple[str | int, ...] = Field((), description="quality flags that mean: wrong")
     missing: tuple[float, ...] = Field((-99.0, -999.0, -9999.0), description="numbers that mean: no value")
 
 

@@ -7,7 +7,7 @@ atmosphere has that pressure. The first that a report has is taken.
 A high-resolution sounding tells for each level how far the balloon has drifted and how long it has flown: its place and
 time are those of the level. Of an older one, all levels have the place and the time of the launch.
 
-A broken message makes the file an InputError that names the message; with `broken: skip` it is left out, with a warning.
+A broken message makes the file an InputError that names the message; with `broken: skip` it is left out and counted.
 """
 
 __all__ = ["read_bufr"]
@@ -218,7 +218,7 @@ def _decode_good(
 def _messages(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     """Every message of a file: its number from 1, its bytes, and whether ecCodes can unpack it.
 
-    A message begins with `BUFR`, tells its length and ends with `7777`; where it does not, it goes on to the next `BUFR`.
+    It begins with `BUFR`, tells its length and ends with `7777`; where it does not, it goes on to the next `BUFR`.
     """
     data = path.read_bytes()
     at, number = data.find(b"BUFR"), 0

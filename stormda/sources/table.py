@@ -5,6 +5,8 @@
     wind: {10m: {direction: drct, speed: sknt, unit: knot}}
     level: {column: pressure, unit: Pa}         soundings and aircraft
     stations: {file: stations.csv, ...}         where the places are in a table of their own
+    altimeter: {column: alti, unit: inHg}       QNH, which with the elevation gives the station's pressure
+    t2m: {column: temp, flag: temp_qc}          with `reject: [X, Q]`, flags that make a value unused
 
 Nothing is guessed: a column that is not there is an InputError that names the nearest one, and a number without a unit
 has that of the vocabulary. Numbers of `missing` (-99, -999, -9999) mean that there is no value; a longitude of -99 is a
@@ -14,7 +16,7 @@ place.
 __all__ = ["column_names", "read_columns", "read_table", "station_places"]
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from csv import reader
 from pathlib import Path
 
@@ -27,9 +29,10 @@ import pyarrow.parquet as pq
 
 from stormda.config import Column, StationTable, TableSource
 from stormda.errors import ConfigError, InputError
-from stormda.observations import Observations
+from stormda.observations import QC, Observations
 from stormda.sources.files import expand
 from stormda.sources.reports import Reports, Values, observations, wind
+from stormda.sources.standard_atmosphere import station_pressure
 from stormda.sources.times import read_times
 from stormda.sources.units import convert
 from stormda.store.identity import canonical
@@ -80,12 +83,42 @@ def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], P
     level = None if config.level is None else _level(config.level, numbers)
     times = read_times(frame, config.time)
     reports = Reports(frame[config.station_id].to_numpy(dtype=object), times, latitude, longitude, elevation, level)
-    values = [Values(v, numbers.of(c, VOCABULARY[v].unit)) for v, c in config.variables.items()]
+    values = []
+    for v, c in config.variables.items():
+        flag, qc = _flags(frame, [c.flag] if c.flag else [], config)
+        values.append(Values(v, numbers.of(c, VOCABULARY[v].unit), flag=flag, qc=qc))
     for part, columns in config.wind.items():
         direction = numbers.raw(columns.direction)
         speed = numbers.of(Column(column=columns.speed, unit=columns.unit), "m s-1")
-        values += wind(*_WIND[part], direction, speed)
+        flag, qc = _flags(frame, columns.flags, config)
+        values += wind(*_WIND[part], direction, speed, flag=flag, qc=qc)
+    if config.altimeter is not None:
+        flag, qc = _flags(frame, [config.altimeter.flag] if config.altimeter.flag else [], config)
+        setting = numbers.of(config.altimeter, "Pa") / 100.0
+        values.append(Values("sp", 100.0 * station_pressure(setting, elevation), flag=flag, qc=qc))
     return observations(reports, values, config, name, file=path, platform=config.platform)
+
+
+def _flags(frame: pd.DataFrame, columns: Sequence[str], config: TableSource) -> tuple[Array | None, Array | None]:
+    """The provider's flag as a number, of a letter its character code, and the QC code that follows from it.
+
+    Of several columns, that which rejects counts, else the last.
+    """
+    if not columns:
+        return None, None
+    rejected = [str(word) for word in config.reject]
+    worst = _flag(frame[columns[-1]])
+    for column in reversed(columns[:-1]):
+        words = _flag(frame[column])
+        worst = worst.where(worst.isin(rejected) | ~words.isin(rejected), words)
+    digits = pd.to_numeric(worst, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = [int(d) if np.abs(d) < 1e9 else ord((w or "\0")[0]) for w, d in zip(worst, digits, strict=True)]
+    return np.array(numbers, dtype=np.int32), np.where(worst.isin(rejected), int(QC.PROVIDER), int(QC.USED))
+
+
+def _flag(column: pd.Series) -> pd.Series:
+    """Flags as words; a number that was read as a float is a whole one again."""
+    return column.astype("string").str.strip().str.replace(r"^(-?\d+)\.0$", r"\1", regex=True).fillna("").astype(object)
 
 
 def _columns(config: TableSource) -> list[str]:
@@ -93,8 +126,9 @@ def _columns(config: TableSource) -> list[str]:
     names = [config.station_id, *((config.time,) if isinstance(config.time, str) else config.time)]
     if config.stations is None:
         names += [c for c in (config.latitude, config.longitude, config.elevation) if c is not None]
-    names += [c.column for c in config.variables.values()]
-    names += [c for w in config.wind.values() for c in (w.direction, w.speed)]
+    values = [*config.variables.values(), *([config.altimeter] if config.altimeter else [])]
+    names += [c for value in values for c in (value.column, value.flag) if c is not None]
+    names += [c for w in config.wind.values() for c in (w.direction, w.speed, *w.flags)]
     names += [config.level.column] if config.level else []
     return list(dict.fromkeys(names))
 

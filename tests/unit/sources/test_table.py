@@ -232,3 +232,41 @@ def test_mappings_that_are_wrong(csv: Path, changes: dict[str, object], message:
     with pytest.raises(ConfigError, match=message) as error:
         read(source(csv, **changes))
     assert error.value.key is not None and error.value.key.startswith("observations.sources.airports")
+
+
+def test_flags_of_the_provider(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "id,time,lat,lon,h,t,tq,d,dq,f,fq,a,aq\n"
+        "A,2020-01-01T00:00,50,8,0,280,V,270,S,5,Q,29.92,1\n"
+        "B,2020-01-01T00:00,50,9,0,281,X,270,X,5,V,29.92,\n"
+        "C,2020-01-01T00:00,50,9,0,282,,270,,5,,29.92,9.0\n"
+    )
+    mapping = {"station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon", "elevation": "h"}
+    wind = {"direction": "d", "speed": "f", "flags": ["dq", "fq"]}
+    more = {"variables": {"t2m": {"column": "t", "flag": "tq"}}, "wind": {"10m": wind}, "reject": ["X", "Q", 9]}
+    more |= {"altimeter": {"column": "a", "unit": "inHg", "flag": "aq"}}
+    config = TableSource.model_validate({"files": [str(tmp_path / "x.csv")], **mapping, **more})
+    table = read_table(config, "obs", Path).table.to_pandas().set_index(["station_id", "variable"])
+    codes = {s: [int(table["qc"].loc[(s, v)]) for v in ("t2m", "u10", "sp")] for s in "ABC"}
+    assert codes == {"A": [0, 1, 0], "B": [1, 1, 0], "C": [0, 0, 1]}
+    assert [int(table["pre_qc"].loc[(s, "u10")]) for s in "ABC"] == [ord("Q"), ord("X"), 0]
+    assert [int(table["pre_qc"].loc[(s, "sp")]) for s in "ABC"] == [1, 0, 9]
+    # 29.92 inHg are 1013.21 hPa; at sea level that is the station's pressure.
+    assert table["value"].loc[("A", "sp")] == pytest.approx(29.92 * 3386.389, rel=1e-12)
+
+
+@pytest.mark.realdata
+def test_real_tables_of_metars(data_dir: Path) -> None:
+    mapping: dict[str, object] = {"station_id": "stationName", "time": "timeObs", "latitude": "latitude"}
+    mapping |= {"longitude": "longitude", "elevation": "elevation", "reject": ["X", "Q", "B"], "platform": "metar"}
+    pairs = {"t2m": "temperature", "d2m": "dewpoint", "msl": "seaLevelPress"}
+    mapping["variables"] = {v: {"column": c, "flag": f"{c}DD"} for v, c in pairs.items()}
+    mapping["altimeter"] = {"column": "altimeter", "flag": "altimeterDD"}
+    mapping["wind"] = {"10m": {"direction": "windDir", "speed": "windSpeed", "flags": ["windDirDD", "windSpeedDD"]}}
+    path = data_dir / "obs" / "metar" / "metar_2020-01_madis.parquet"
+    config = TableSource.model_validate({"files": [str(path)], **mapping})
+    table = read_table(config, "obs", Path).table.to_pandas()
+    assert table["value"].notna().all() and table["report_id"].nunique() > 10000
+    temperature = table[table["variable"] == "t2m"]
+    bad = pd.read_parquet(path)[["temperature", "temperatureDD"]].dropna()["temperatureDD"].isin(["X", "Q", "B"]).sum()
+    assert (temperature["qc"] == 1).sum() == bad
