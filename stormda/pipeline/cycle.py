@@ -54,6 +54,7 @@ from stormda.types import Progress, silent
 log = logging.getLogger(__name__)
 
 _MISSING = "missing"  # in the place of the observations' fingerprint: required ones did not come
+_NONE = "observations.on_none"  # the key of an error: there are observations, and not one that can be used
 _SLACK = np.timedelta64(60, "s")  # that a clock may go back without a word
 _NOT_OURS = (OutputError, InputMissing, ConfigError, AlreadyRunning)  # nothing that another attempt would not cure
 
@@ -381,8 +382,10 @@ class _Session:
             with deadline(self._limit()):
                 note = self.work.run(stage, cycle.time, instead)
         except _NOT_OURS as error:
-            self.ledger.fail(cycle, stage, str(error), count=False)
-            raise
+            cycle = self.ledger.fail(cycle, stage, str(error), count=False)
+            if error.key != _NONE:
+                raise
+            return self._stage(cycle, stage, self._without(cycle, error.what))
         except (Exception, OutOfTime) as error:
             return self._failed(cycle, stage, instead, error)
         except BaseException as error:
@@ -415,6 +418,8 @@ class _Session:
         if not isinstance(error, (StormdaError, OutOfTime)):
             _keep(self.config.run, error)
         ours = error if isinstance(error, StormdaError) else StormdaError(f"{stage}: {what}")
+        if isinstance(error, InputError) and self.work.set_aside(error):
+            return self._stage(self.ledger.fail(cycle, stage, what, count=True), stage, instead)
         if stage == "assimilate" and instead is None and not isinstance(error, InputError):
             again = self.ledger.fail(cycle, stage, what, count=False)
             return self._stage(again, stage, self._instead(again, ours))

@@ -10,10 +10,13 @@ __all__ = ["Work", "names"]
 import json
 import logging
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +95,27 @@ class Work:
             raise InputError(f"the provenance is damaged: {error}", file=path) from error
         return dict(facts)
 
+    def set_aside(self, error: InputError) -> bool:
+        """Hide an analysis that is damaged, so that a cycle begins as if it were not there; False: another error.
+
+        One that can be read stays: it does not fit the configuration, and that is not its fault.
+        """
+        root = self.config.run / "analyses" / self.config.assimilate.method
+        if error.file is None or root not in (file := Path(error.file)).parents:
+            return False
+        from stormda.store.analysis import read_analysis
+
+        folder = root / file.relative_to(root).parts[0]
+        with suppress(InputError, InputMissing):
+            read_analysis(file)
+            return False
+        try:
+            folder.rename(root / f".{folder.name}.damaged-{secrets.token_hex(4)}")
+        except OSError:
+            return False
+        log.warning("a damaged analysis is set aside: %s", error)
+        return True
+
     def _products(self, stage: str, cycle: np.datetime64) -> list[Path]:
         config, method = self.config, self.config.assimilate.method
         if stage == "verify":
@@ -139,8 +163,9 @@ class Work:
         words += ["--cycle", format_time(cycle), "--quiet"] + ([] if instead is None else ["--background", instead])
         code, said = _launched(words)
         if code:
-            kind = _ENDS.get(code, StormdaError)
-            raise kind(f"{self.config.cycle.launch[0]} ended with exit code {code}: {said}", key="cycle.launch")
+            kind, key = _ENDS.get(code, StormdaError), re.search(r"\bkey=([\w.]+)", said)
+            what = f"{self.config.cycle.launch[0]} ended with exit code {code}: {said}"
+            raise kind(what, key=key[1] if key else "cycle.launch")
 
     def _forecast(self, cycle: np.datetime64) -> str:
         from stormda.pipeline.forecast import forecast

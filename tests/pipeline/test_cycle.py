@@ -4,10 +4,12 @@ The clock is the argument `now`; observations come as files when the test delive
 window is the six hours before the cycle, so that a cycle is due at its own time where the cutoff is 0 h.
 """
 
+import ast
 import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
@@ -15,6 +17,7 @@ from typing import Any
 
 import netCDF4
 import numpy as np
+import psutil
 import pytest
 import torch
 from cycle_world import HOUR, METHOD, Project
@@ -25,6 +28,7 @@ from stormda.config import load
 from stormda.errors import (
     AlreadyRunning,
     AnalysisRejected,
+    ConfigError,
     InputError,
     InputMissing,
     OutputError,
@@ -191,6 +195,20 @@ def test_a_file_that_is_damaged_is_told_once_and_read_when_it_is_repaired(
     file.write_bytes(whole)
     (line,) = run_cycle(config, now=TIMES[FIRST]).cycles
     assert line.state == "done" and status(config, now=TIMES[FIRST]).verdict == "OK"
+
+
+@pytest.mark.parametrize("on_missing", ["fail", "background"])
+def test_observations_of_which_none_can_be_used_are_as_good_as_missing(project: Make, on_missing: str) -> None:
+    blacklist = [{"check": "blacklist", "stations": [f"ST{n:03d}" for n in range(60)]}]
+    p = project({"quality": {"static": blacklist}}, on_missing=on_missing)
+    p.deliver(FIRST)
+    report = run_cycle(p.config("observations.on_none=fail"), now=TIMES[FIRST])
+    assert p.states() == ["failed" if on_missing == "fail" else "done"]
+    if on_missing == "fail":
+        with pytest.raises(InputMissing, match="no usable observation"):
+            report.stop_if_failed()
+    else:
+        assert report.cycles[0].product == "background" and "no usable observation" in report.cycles[0].note
 
 
 # --- sampling that fails ---------------------------------------------------------------------------------------------
@@ -424,6 +442,67 @@ def test_a_ledger_that_is_lost_is_made_again_from_the_analyses(project: Make) ->
     assert line.cycle[:13] == stamp(FIRST + 1)[:13] and p.states() == ["done", "done"]
     assert (p.product(FIRST) / "provenance.json").stat().st_mtime_ns == made
     assert p.provenance(FIRST + 1)["history"] == "analysis"
+
+
+def test_a_damaged_analysis_is_set_aside_and_the_next_cycle_is_a_cold_start(project: Make) -> None:
+    p = project()
+    p.deliver(FIRST, FIRST + 1)
+    run_cycle(p.config(), now=TIMES[FIRST])
+    file = p.product(FIRST) / "analysis.nc"
+    file.write_bytes(file.read_bytes()[:3000])
+    (line,) = run_cycle(p.config(), now=TIMES[FIRST + 1]).cycles
+    assert (line.state, line.product) == ("done", "analysis") and p.provenance(FIRST + 1)["history"] == "cold start"
+    assert not p.product(FIRST).exists() and len(list(p.product(FIRST).parent.glob(".*.damaged-*"))) == 1
+
+
+def test_analyses_that_do_not_fit_the_configuration_any_more_stay(project: Make) -> None:
+    p = project(attempts=1)
+    p.deliver(FIRST, FIRST + 1)
+    run_cycle(p.config(), now=TIMES[FIRST])
+    letkf = p.product(FIRST).parent.with_name("letkf")
+    shutil.copytree(p.product(FIRST).parent, letkf)  # four members; a filter goes on with them, not with six
+    more = ("assimilate.method=letkf", "assimilate.ensemble=6")
+    report = run_cycle(p.config(*more), now=TIMES[FIRST + 1])
+    with pytest.raises(InputError, match="the previous analysis has 4 members"):
+        report.stop_if_failed()
+    assert (letkf / p.product(FIRST).name / "analysis.nc").exists()
+
+
+LAUNCH = """
+import sys
+words = sys.argv[1:]
+open({seen!r}, "a").write(repr(words) + chr(10))
+if "--background" not in words:
+    sys.stderr.write("FATAL ERROR: it is 9.9 climatological standard deviations off - key=assimilate.limit" + chr(10))
+    sys.exit(5)
+from stormda.cli.main import main
+main(words[words.index("stormda") + 1:])
+"""
+
+
+def test_the_analysis_may_be_started_by_another_command(project: Make, tmp_path: Path) -> None:
+    """As srun and mpiexec do; here it rejects the analysis, and is called again for the background."""
+    launcher, seen = tmp_path / "launch.py", tmp_path / "seen"
+    launcher.write_text(LAUNCH.format(seen=str(seen)))
+    p = project(launch=[sys.executable, str(launcher)])
+    p.deliver(FIRST)
+    (line,) = run_cycle(p.config(), now=TIMES[FIRST]).cycles
+    assert (line.state, line.product) == ("done", "background") and "9.9 climatological" in line.note
+    first, second = [ast.literal_eval(text) for text in seen.read_text().splitlines()]
+    assert first[1:4] == ["-m", "stormda", "assimilate"] and second[: len(first)] == first
+    assert second[len(first)] == "--background"
+    with pytest.raises(ConfigError, match="no-such-launcher cannot be run"):
+        run_cycle(p.config("cycle.launch=[no-such-launcher]"), TIMES[FIRST], now=TIMES[FIRST])
+
+
+def test_a_launched_command_does_not_outlive_its_time(project: Make, tmp_path: Path) -> None:
+    p = project(launch=[sys.executable, "-c", "import time; time.sleep(60)"], timeout="1s", on_reject="fail")
+    p.deliver(FIRST)
+    report = run_cycle(p.config(), now=TIMES[FIRST])
+    with pytest.raises(StormdaError, match="it took longer than 1 s"):
+        report.stop_if_failed()
+    me = psutil.Process()
+    assert [c for c in me.children(recursive=True) if "time.sleep(60)" in " ".join(c.cmdline())] == []
 
 
 # --- retention -------------------------------------------------------------------------------------------------------
