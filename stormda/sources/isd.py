@@ -61,7 +61,7 @@ def verdict(codes: pd.Series, *, letters: Array | None = None) -> tuple[Array, A
         codes: one character a row, null where there is none.
         letters: where a letter means a failed check [n]; None: nowhere.
     """
-    words = codes.fillna("").astype(str).str.strip()
+    words = codes.astype("string").fillna("").str.strip().astype(object)
     bad = words.isin(["2", "3", "6", "7"]).to_numpy()
     if letters is not None:
         bad = bad | letters & words.str.contains(r"[A-Za-z]", regex=True).to_numpy()
