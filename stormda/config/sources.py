@@ -70,6 +70,7 @@ class Column(Section):
     column: str
     unit: str | None = Field(None, description="such as degF, hPa, knot; empty: the vocabulary's unit")
     flag: str | None = Field(None, description="the column with the provider's quality flag of this value")
+    interval: Duration | None = Field(None, description="time over which an amount fell, or a mean was taken")
 
 
 class WindColumns(Section):
@@ -89,6 +90,7 @@ class StationTable(Section):
     latitude: str
     longitude: str
     elevation: str | None = None
+    elevation_unit: str = "m"
 
 
 class ErrorModel(Section):
@@ -138,6 +140,7 @@ class TableSource(SourceConfig):
     latitude: str | None = None
     longitude: str | None = None
     elevation: str | None = None
+    elevation_unit: str = "m"
     level: Column | None = Field(None, description="pressure of each row, for soundings and aircraft")
     stations: StationTable | None = None
     variables: dict[VariableName, Column] = {}

@@ -86,7 +86,8 @@ def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], P
     values = []
     for v, c in config.variables.items():
         flag, qc = _flags(frame, [c.flag] if c.flag else [], config)
-        values.append(Values(v, numbers.of(c, VOCABULARY[v].unit), flag=flag, qc=qc))
+        seconds = 0.0 if c.interval is None else float(c.interval / np.timedelta64(1, "s"))
+        values.append(Values(v, numbers.of(c, VOCABULARY[v].unit), seconds, flag=flag, qc=qc))
     for part, columns in config.wind.items():
         direction = numbers.raw(columns.direction)
         speed = numbers.of(Column(column=columns.speed, unit=columns.unit), "m s-1")
@@ -150,7 +151,9 @@ def _places(
         return _from_stations(config, frame, resolve, key)
     assert config.latitude is not None and config.longitude is not None
     nowhere = np.full(len(frame), np.nan)
-    elevation = nowhere if config.elevation is None else numbers.raw(config.elevation)
+    elevation = nowhere
+    if config.elevation is not None:
+        elevation = numbers.convert(numbers.raw(config.elevation), config.elevation_unit, "m")
     longitude = numbers.raw(config.longitude, fill=False)  # -99 E is Mexico; without a latitude it is nowhere.
     return numbers.raw(config.latitude), longitude, elevation
 
@@ -182,12 +185,14 @@ def station_places(
     names = [c for c in (table.station_id, table.latitude, table.longitude, table.elevation) if c is not None]
     stations = read_columns(path, list(dict.fromkeys(names)), f"{key}.stations")
     numbers = _Numbers(stations, missing, path, f"{key}.stations")
-    nowhere = np.full(len(stations), np.nan)
+    elevation = np.full(len(stations), np.nan)
+    if table.elevation is not None:
+        elevation = numbers.convert(numbers.raw(table.elevation), table.elevation_unit, "m")
     places = pd.DataFrame(
         {
             "latitude": numbers.raw(table.latitude),
             "longitude": numbers.raw(table.longitude, fill=False),
-            "elevation": nowhere if table.elevation is None else numbers.raw(table.elevation),
+            "elevation": elevation,
         },
         index=canonical(stations[table.station_id]),
     )

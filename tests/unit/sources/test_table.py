@@ -255,6 +255,16 @@ def test_flags_of_the_provider(tmp_path: Path) -> None:
     assert table["value"].loc[("A", "sp")] == pytest.approx(29.92 * 3386.389, rel=1e-12)
 
 
+def test_amounts_have_an_interval_and_heights_a_unit(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,time,lat,lon,ft,rain\nA,2020-01-01T06:00,50,8,1000,2.5\n")
+    mapping = {"station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon", "elevation": "ft"}
+    rain = {"variables": {"tp": {"column": "rain", "unit": "mm", "interval": "6h"}}, "elevation_unit": "ft"}
+    config = TableSource.model_validate({"files": [str(tmp_path / "x.csv")], **mapping, **rain})
+    table = read_table(config, "obs", Path).table.to_pandas()
+    assert table[["variable", "value", "interval"]].to_numpy().tolist() == [["tp", 2.5e-3, 21600.0]]
+    assert table["elevation"].tolist() == pytest.approx([304.8], rel=1e-15)  # a foot is 0.3048 m, by definition
+
+
 @pytest.mark.realdata
 def test_real_tables_of_metars(data_dir: Path) -> None:
     mapping: dict[str, object] = {"station_id": "stationName", "time": "timeObs", "latitude": "latitude"}
