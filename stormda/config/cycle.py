@@ -20,7 +20,10 @@ Word = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 
 
 class KeepConfig(Section):
-    """How long products stay after their analysis time; empty: for ever. What the next cycle needs always stays."""
+    """How long products stay, by the age that they have at the newest cycle; empty: for ever.
+
+    What the next cycle needs always stays.
+    """
 
     analyses: Duration | None = None
     forecasts: Duration | None = None

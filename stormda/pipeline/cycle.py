@@ -388,8 +388,8 @@ class _Session:
             return self._stage(cycle, stage, self._without(cycle, error.what))
         except (Exception, OutOfTime) as error:
             return self._failed(cycle, stage, instead, error)
-        except BaseException as error:
-            self.ledger.fail(cycle, stage, f"interrupted ({type(error).__name__})", count=False)
+        except BaseException:
+            self.ledger.fail(cycle, stage, "interrupted", count=False)
             raise
         return self._published(cycle, stage, perf_counter() - begun, note)
 

@@ -1,5 +1,8 @@
 """Retention: what is older than `cycle.keep` says goes, but never what the next cycle needs.
 
+Age is counted from the newest cycle that is over, not from the clock: neither a clock that jumps nor a replay of the
+past removes what was just made.
+
 Always kept: the newest analysis, the newest one that is no background, every analysis that a cycle which is not over
 finds as its history (`history.frames` steps before it), and cycles that are not over themselves. What a killed writer
 of another machine left under a hidden name goes after a day.
@@ -54,7 +57,7 @@ def clean(config: Config, ledger: Ledger, now: np.datetime64, *, dry_run: bool =
     Raises:
         OutputError: something cannot be removed.
     """
-    keep = config.cycle.keep
+    keep, now = config.cycle.keep, min([now, *(c.time for c in ledger.newest_over())])
     needed = _needed(config, ledger, now)
     old = [
         folder

@@ -8,6 +8,7 @@ Values of the configuration reach sbatch as arguments of their own; no shell rea
 __all__ = ["SubmitResult", "submit"]
 
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ class SubmitResult:
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people."""
-        return self.words, ["command"] if self.command else [], [[" ".join(self.command)]] if self.command else []
+        return self.words, ["command"] if self.command else [], [[shlex.join(self.command)]] if self.command else []
 
 
 def submit(

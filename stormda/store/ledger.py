@@ -158,6 +158,10 @@ class Ledger:
         where = "WHERE state = 'done' AND product = ? ORDER BY cycle DESC LIMIT ?"
         return self._cycles(where, product, count)
 
+    def newest_over(self) -> list[Cycle]:
+        """The last cycle that is done or failed; none where there is none."""
+        return self._cycles("WHERE state IN ('done', 'failed') ORDER BY cycle DESC LIMIT 1")
+
     def since(self, time: np.datetime64) -> list[Cycle]:
         """Cycles from a time on, oldest first, without superseded runs."""
         return self._cycles("WHERE state != 'superseded' AND cycle >= ? ORDER BY cycle", format_time(time))

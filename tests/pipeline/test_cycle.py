@@ -518,7 +518,9 @@ def test_retention_keeps_what_the_next_cycle_needs(project: Make) -> None:
     assert there == [FIRST + 3, FIRST + 4, FIRST + 5]
     assert len(list((p.run / "forecasts" / METHOD).iterdir())) == 2
     assert len(p.states()) == 3 and len(list((p.run / "observations" / "batches").iterdir())) < 6
-    clean_up(config, now=TIMES[FIRST + 5] + 2000 * HOUR)  # Weeks later the last one is still there.
+    clean_up(config, now=TIMES[FIRST + 5] + 2000 * HOUR)  # A clock that is weeks ahead removes nothing more.
+    assert [k for k in range(FIRST, FIRST + 6) if p.product(k).exists()] == there
+    clean_up(p.config("cycle.keep.analyses=1h"), now=TIMES[FIRST + 5])
     assert [k for k in range(FIRST, FIRST + 6) if p.product(k).exists()] == [FIRST + 5]
     (line,) = run_cycle(config, TIMES[FIRST + 6], now=TIMES[FIRST + 6]).cycles
     assert line.state == "done" and p.provenance(FIRST + 6)["history"] == "analysis"
