@@ -173,10 +173,10 @@ def _plan(config: Config, now: np.datetime64) -> CycleReport:
     path = ledger_path(config.run)
     if path.exists():
         with Ledger(path) as ledger:
-            last, cycles = next(iter(ledger.newest()), None), [ledger.next_open()]
+            last, cycles = next(iter(ledger.newest()), None), ledger.opened()
     else:
         last, cycles = None, []
-    lines = [CycleLine.of(c) for c in cycles if c is not None]
+    lines = [CycleLine.of(c) for c in cycles if due_time(config, c.time) <= now]
     first = _first(config, now) if last is None else last.time + config.assimilate.step
     for time in due_until(config, first, now):
         found = ready(config, time, now)
@@ -207,7 +207,7 @@ class _Session:
         """Work on that many cycles, None: on all; or on one that is asked for."""
         self._recover()
         self._watch_the_clock()
-        self._extend(limited=count is not None and asked is None)
+        self._extend(limited=count is not None)
         lines: list[CycleLine] = []
         first: StormdaError | None = None
         while count is None or len(lines) < count:
@@ -255,7 +255,8 @@ class _Session:
             if before is not None and now < before - _SLACK:
                 log.warning("the clock went back by %.1f h", hours(before - now))
             self.ledger.put("clock", str(now))
-        early = [c for c in self.ledger.since(now - self.config.assimilate.step) if due_time(self.config, c.time) > now]
+        window_end = self.config.observations.after + self.config.cycle.cutoff
+        early = [c for c in self.ledger.since(now - window_end) if due_time(self.config, c.time) > now]
         if early := [c for c in early if c.state in ("done", "failed")]:
             self.ledger.supersede(early, "the clock was wrong when it was made")
 
@@ -283,6 +284,14 @@ class _Session:
         return None if cycle is None or due_time(self.config, cycle.time) > self._clock() else cycle
 
     def _asked(self, time: np.datetime64) -> Cycle:
+        """The cycle of a time, in a new run where it is over; raises ConfigError where there can be none."""
+        step, due = self.config.assimilate.step, due_time(self.config, time)
+        if (time - newest_due(self.config, self._clock())) % step:
+            raise ConfigError(
+                f"there is no cycle at {format_time(time)}", key="--cycle", hint="they are assimilate.step apart"
+            )
+        if due > self._clock():
+            raise ConfigError(f"{format_time(time)} is not due before {format_time(due)}", key="--cycle")
         cycle = self.ledger.cycle(time)
         if cycle is None:
             self.ledger.add(time)

@@ -23,7 +23,7 @@ import numpy as np
 from stormda.config import Config
 from stormda.errors import OutputError
 from stormda.pipeline.layout import parse_folder
-from stormda.store.ledger import OPEN, Ledger
+from stormda.store.ledger import Ledger
 from stormda.store.observations import ObservationStore
 from stormda.time import format_time
 
@@ -85,7 +85,7 @@ def _needed(config: Config, ledger: Ledger, now: np.datetime64) -> set[np.dateti
     """Cycles whose products stay."""
     step, frames = config.assimilate.step, config.history.frames
     newest = [c.time for product in ("analysis", "background") for c in ledger.newest(1, product=product)]
-    opened = [c.time for c in ledger.since(np.datetime64("0001-01-01", "s")) if c.state in OPEN]
+    opened = [c.time for c in ledger.opened()]
     future = [max(newest) + step] if newest else [now]
     wanted = {t - k * step for t in [*opened, *future] for k in range(frames + 1)}
     return wanted | set(newest)

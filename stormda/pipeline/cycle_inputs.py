@@ -20,6 +20,8 @@ from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
 
+_TOGETHER = 20  # files between two notes of how far we are: a call that is cut does not begin from the first again
+
 
 def read_new(config: Config, ledger: Ledger, *, progress: Progress = silent) -> int:
     """Read new files into the store; returns how many were read without trouble.
@@ -32,20 +34,21 @@ def read_new(config: Config, ledger: Ledger, *, progress: Progress = silent) -> 
         name: [path for path, signature in files.items() if known.get(f"{name} {path}") != signature]
         for name, files in found.items()
     }
-    new = {name: paths for name, paths in new.items() if paths}
-    wrong: dict[Path, str] = {}
-    if new:
-        from stormda.pipeline.ingest import ingest_files  # Brings torch, which an idle call does without.
+    bad = 0
+    for name, paths in new.items():
+        for first in range(0, len(paths), _TOGETHER):
+            from stormda.pipeline.ingest import ingest_files  # Brings torch, which an idle call does without.
 
-        for path, error in ingest_files(config, new, progress=progress).items():
-            log.warning("an observation file is left out: %s", error)
-            wrong[path] = str(error)
-        read = {f"{n} {p}": (found[n][p], wrong.get(p, "")) for n, paths in new.items() for p in paths}
-        ledger.remember(read)
+            some = paths[first : first + _TOGETHER]
+            wrong = ingest_files(config, {name: some}, progress=progress)
+            for error in wrong.values():
+                log.warning("an observation file is left out: %s", error)
+            bad += len(wrong)
+            ledger.remember({f"{name} {p}": (found[name][p], str(wrong.get(p, ""))) for p in some})
     there = {f"{name} {path}" for name, files in found.items() for path in files}
     if gone := [key for key in known if key not in there]:
         ledger.forget(gone)
-    return sum(map(len, new.values())) - len(wrong)
+    return sum(map(len, new.values())) - bad
 
 
 def _found(config: Config) -> dict[str, dict[Path, str]]:

@@ -144,6 +144,11 @@ class Ledger:
         marks = ", ".join("?" * len(OPEN))
         return next(iter(self._cycles(f"WHERE state IN ({marks}) ORDER BY cycle, run LIMIT 1", *OPEN)), None)
 
+    def opened(self) -> list[Cycle]:
+        """Cycles that are not over, oldest first."""
+        marks = ", ".join("?" * len(OPEN))
+        return self._cycles(f"WHERE state IN ({marks}) ORDER BY cycle", *OPEN)
+
     def running(self) -> list[Cycle]:
         """Cycles that are being worked on; by nobody, where the lock is ours and we have not begun."""
         return self._cycles("WHERE state = 'running' ORDER BY cycle")

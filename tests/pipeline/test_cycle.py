@@ -36,6 +36,7 @@ from stormda.errors import (
 )
 from stormda.observations import QC
 from stormda.pipeline import cycle as stage
+from stormda.pipeline import cycle_inputs, ingest
 from stormda.pipeline.cycle import catch_up, clean_up, run_cycle
 from stormda.pipeline.cycle_status import status, unlock
 from stormda.store.feedback import read_feedback
@@ -107,6 +108,35 @@ def test_catch_up_works_in_order_and_each_cycle_finds_the_one_before(project: Ma
     report = catch_up(p.config(), now=TIMES[FIRST + 3])
     assert [line.cycle[:13] for line in report.cycles] == [stamp(FIRST + k)[:13] for k in range(4)]
     assert [p.provenance(FIRST + k)["history"] for k in range(4)] == ["cold start", "analysis", "analysis", "analysis"]
+
+
+def test_only_cycles_that_can_be_are_asked_for(project: Make) -> None:
+    p = project()
+    for time, words in ((TIMES[FIRST] + HOUR, "there is no cycle at"), (TIMES[FIRST + 1], "is not due before")):
+        with pytest.raises(ConfigError, match=words):
+            run_cycle(p.config(), time, now=TIMES[FIRST])
+    assert p.states() == ["due"]
+
+
+def test_a_first_call_that_finds_many_files_is_not_begun_from_the_first_again(
+    project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = project()
+    p.deliver(*range(FIRST, FIRST + 6))
+    monkeypatch.setattr(cycle_inputs, "_TOGETHER", 2)
+    whole, calls = ingest.ingest_files, []
+
+    def cut(config: Any, files: Any, **options: Any) -> Any:
+        calls.append([path.name for path in next(iter(files.values()))])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(config, files, **options)
+
+    monkeypatch.setattr(ingest, "ingest_files", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_cycle(p.config(), now=TIMES[FIRST])
+    run_cycle(p.config(), now=TIMES[FIRST])
+    assert [names[0] for names in calls] == [f"{FIRST + k}.csv" for k in (0, 2, 4, 4)]
 
 
 # --- data that come late, or never -----------------------------------------------------------------------------------

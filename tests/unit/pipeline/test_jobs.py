@@ -167,13 +167,15 @@ def test_one_job_at_a_time(project: Path, tmp_path: Path) -> None:
         submit(config, project / "config.yaml", now=NOW)
 
 
-def test_nothing_is_submitted_where_nothing_is_due_or_nothing_is_there(project: Path, tmp_path: Path) -> None:
+def test_nothing_is_submitted_where_nothing_is_due_or_nothing_is_there(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     later = load(project / "config.yaml", ["cycle.start=2030-01-01", "observations.sources={}"])
     assert submit(later, project / "config.yaml", now=NOW).job is None and said(project) == []
     missing = load(project / "config.yaml", ["cycle.slurm.script=jobs/none.sbatch"])
     with pytest.raises(InputMissing, match="the script is not there"):
         submit(missing, project / "config.yaml", now=NOW)
-    (tmp_path / "bin" / "sbatch").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
     config = load(project / "config.yaml", ["cycle.start=2019-02-10T00Z", "observations.sources={}"])
     with pytest.raises(StormdaError, match="sbatch cannot be run"):
         submit(config, project / "config.yaml", now=NOW)
