@@ -121,7 +121,7 @@ def cycle_child(arguments: Sequence[str], talk: Path, prepare: Callable[[], None
 # --- where a process is cut ------------------------------------------------------------------------------------------
 
 POINTS = (
-    "cycle.read_new",
+    "session.read_new",
     "ledger.Ledger.begin",
     "methods.background",
     "methods.analysis",
@@ -130,11 +130,11 @@ POINTS = (
     "ledger.Ledger.finish",
     "ledger.Ledger._event",
     "ledger.Ledger.set",
-    "cycle.clean",
+    "session.clean",
 )
 """Functions of a cycle in their order: a process dies as it enters one, or as it leaves it."""
 _MODULES = {
-    "cycle": "stormda.pipeline.cycle",
+    "session": "stormda.pipeline.cycle_session",
     "ledger": "stormda.store.ledger",
     "methods": "stormda.assimilation.methods",
     "product": "stormda.pipeline.product",

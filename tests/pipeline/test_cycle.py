@@ -35,8 +35,8 @@ from stormda.errors import (
     StormdaError,
 )
 from stormda.observations import QC
-from stormda.pipeline import cycle as stage
 from stormda.pipeline import cycle_inputs, ingest
+from stormda.pipeline import cycle_session as stage
 from stormda.pipeline.cycle import catch_up, clean_up, run_cycle
 from stormda.pipeline.cycle_status import status, unlock
 from stormda.store.feedback import read_feedback
@@ -422,7 +422,7 @@ def test_a_clock_that_jumps_far_ahead_is_asked_about(project: Make) -> None:
     assert run_cycle(p.config(), now=TIMES[FIRST + 1]).cycles[0].product == "analysis"
 
 
-def test_what_was_made_while_the_clock_was_wrong_is_made_again(project: Make) -> None:
+def test_what_was_made_while_the_clock_was_ahead_is_made_again(project: Make) -> None:
     """A clock that is a day ahead makes cycles of times without observations; they come when these times come."""
     p = project()
     p.deliver(FIRST)
@@ -432,9 +432,22 @@ def test_what_was_made_while_the_clock_was_wrong_is_made_again(project: Make) ->
     assert run_cycle(config, now=TIMES[FIRST]).cycles == ()  # right again
     for k in range(FIRST + 1, FIRST + 4):
         p.deliver(k)
+        assert run_cycle(config, now=TIMES[k] - HOUR).cycles == ()  # not before its time
         (line,) = run_cycle(config, now=TIMES[k]).cycles
         assert (line.run, line.cycle[:13]) == (2, stamp(k)[:13]) and line.used and line.used > 100
     assert p.states() == ["done"] * 4
+
+
+def test_a_clock_that_is_behind_makes_nothing_again(project: Make) -> None:
+    p = project()
+    p.deliver(FIRST, FIRST + 1)
+    config = p.config()
+    catch_up(config, now=TIMES[FIRST + 1])
+    assert run_cycle(config, now=TIMES[FIRST] - 100 * HOUR).cycles == ()
+    p.deliver(FIRST + 2)
+    (line,) = catch_up(config, now=TIMES[FIRST + 2]).cycles
+    assert (line.run, line.cycle[:13]) == (1, stamp(FIRST + 2)[:13])
+    assert p.rows("SELECT count(*) FROM cycles WHERE state = 'superseded'") == [(0,)]
 
 
 # --- locks -----------------------------------------------------------------------------------------------------------
@@ -592,7 +605,7 @@ def test_a_stage_that_is_cut_again_and_again_gives_way_to_the_background(project
             assert cycle is not None
             ledger.begin(cycle, "assimilate", "-")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stage._Session, "_next", lambda session: None)
+            patch.setattr(stage.Session, "_next", lambda session: None)
             run_cycle(config, now=TIMES[FIRST])
     (line,) = run_cycle(config, now=TIMES[FIRST]).cycles
     assert (line.state, line.product) == ("done", "background") and "assimilate was cut, 2 times" in line.note
