@@ -1,7 +1,7 @@
 """Files with random damage: the main process lives, nothing hangs, no row lacks a value or hides that it is nowhere.
 
-The everyday suite reads 100 damaged files of each kind, `make soak` 10 000. In two of 100 BUFR files and one of 100
-HDF5 files the damage keeps the library busy for ever: the worker's time limit is what ends it.
+The everyday suite reads 100 damaged files of each kind, `make soak` 10 000. In one of 100 BUFR or HDF5 files
+the damage keeps the library busy for longer than anybody waits: the worker's time limit is what ends it.
 """
 
 import json
