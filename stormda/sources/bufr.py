@@ -38,7 +38,8 @@ from stormda.types import Array
 log = logging.getLogger(__name__)
 
 _PLACE = ["latitude", "longitude"]
-_IDS = ["WMO_station_id", "WIGOS_station_id", "shipOrMobileLandStationIdentifier"]
+_IDS = ["WMO_station_id", "WIGOS_station_id", "shipOrMobileLandStationIdentifier", "buoyOrPlatformIdentifier"]
+_IDS += ["marineObservingPlatformIdentifier", "stationaryBuoyPlatformIdentifierEGCManBuoys"]
 _AIRCRAFT_IDS = ["aircraftFlightNumber", "aircraftRegistrationNumberOrOtherIdentification", "aircraftIdentification"]
 _HEIGHTS = ["heightOfStationGroundAboveMeanSeaLevel", "heightOfStation"]
 _TEMP = ["pressure", "nonCoordinateGeopotential", "nonCoordinateGeopotentialHeight", "airTemperature"]
