@@ -15,6 +15,7 @@ from .assimilate import assimilate
 from .check import check
 from .demo import demo
 from .doctor import doctor
+from .export import export
 from .forecast import forecast
 from .ingest import ingest
 from .init import init
@@ -45,6 +46,7 @@ app.command(rich_help_panel="Work")(verify)
 app.add_typer(cycle.app, name="cycle", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(twin)
 app.command(rich_help_panel="Look")(inspect)
+app.command(rich_help_panel="Look")(export)
 app.command(rich_help_panel="Look")(doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 

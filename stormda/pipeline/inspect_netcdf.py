@@ -1,4 +1,4 @@
-"""What an ensemble or a feedback file holds, for people."""
+"""What an ensemble, a feedback file or any IODA file holds, for people."""
 
 __all__ = ["by_code", "describe", "ensemble"]
 
@@ -9,6 +9,7 @@ import numpy as np
 from stormda.errors import InputError
 from stormda.observations import QC, Observations
 from stormda.pipeline.facts import Facts
+from stormda.sources.dataset import has, numbers
 from stormda.store import analysis, feedback
 from stormda.store.cf import read_grid, read_time
 from stormda.store.netcdf import open_netcdf
@@ -23,10 +24,13 @@ def describe(path: Path) -> tuple[str, Facts]:
     """The kind of a NetCDF file and its facts; raises InputError if it is truncated or none of ours."""
     with open_netcdf(path, hint=_HINT) as file:
         layout = getattr(file, "stormda_layout", None)
+        foreign = layout is None and {"MetaData", "ObsValue"} <= file.groups.keys()
     if layout == analysis.LAYOUT:
         return "ensemble", ensemble(path)
     if layout == feedback.LAYOUT:
         return "feedback", _feedback(path)
+    if foreign:
+        return "IODA observations", _ioda(path)
     raise InputError("a NetCDF or HDF5 file, but none that stormda writes", file=path, hint=_HINT)
 
 
@@ -77,6 +81,25 @@ def _feedback(path: Path) -> Facts:
         counts = [own.sum(), (good & ~withheld).sum(), (good & withheld).sum(), (own & (qc != QC.USED)).sum()]
         departures = [_mean(ombg[good]), _rms(ombg[good]), _rms(oman[good])]
         facts.rows.append([*key.split("\n"), *(str(int(c)) for c in counts), *departures])
+    return facts
+
+
+def _ioda(path: Path) -> Facts:
+    """Locations; values, those that pass the file's own quality control, mean and range of each variable."""
+    facts = Facts()
+    with open_netcdf(path, hint=_HINT) as file:
+        facts.add("locations", len(file.dimensions["Location"]))
+        for name in file.ncattrs():
+            facts.add(name, file.getncattr(name))
+        facts.columns = ["variable", "unit", "values", "accepted", "mean", "minimum", "maximum"]
+        for name in (n for n, v in file["ObsValue"].variables.items() if v.ndim == 1 and v.dtype is not str):
+            value = numbers(file["ObsValue"], name)
+            known = value[np.isfinite(value)]
+            codes = file["EffectiveQC"] if "EffectiveQC" in file.groups and has(file["EffectiveQC"], name) else None
+            good = np.isfinite(value) if codes is None else np.isfinite(value) & (numbers(codes, name) == 0.0)
+            unit = str(getattr(file["ObsValue"][name], "units", ""))
+            moments = [f"{m:.6g}" for m in (known.mean(), known.min(), known.max())] if known.size else ["-"] * 3
+            facts.rows.append([name, unit, str(known.size), str(int(good.sum())), *moments])
     return facts
 
 
