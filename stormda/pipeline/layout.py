@@ -6,6 +6,7 @@
     <run_dir>/analyses/<method>/<cycle>[_splitNN]/{analysis,background,feedback}.nc provenance.json config.yaml
     <run_dir>/forecasts/<method>/<cycle>[_splitNN]/forecast.nc
     <run_dir>/verification/<method>/{scores.json,report.html}
+    <run_dir>/cycle/{ledger.sqlite,lock}          what became of every cycle
 
 A split is one way to choose the withheld stations; its number is in the name only where the configuration has several.
 """
