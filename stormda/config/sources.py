@@ -183,10 +183,10 @@ class MetarSource(_NativeSource):
     """METAR and SPECI reports: plain lines, NOAA cycle files, GTS bulletins, or a column of a table."""
 
     kind: Literal["metar"] = "metar"
-    reference: Time | None = Field(
+    reference: Literal["received"] | Time | None = Field(
         None,
-        description="a time within two weeks of the reports, which tell no month; empty: as the file, its name or its "
-        "table says",
+        description="a time within two weeks of the reports, which tell no month; received: of the file's last change; "
+        "empty: as the file, its name or its table says",
     )
     columns: MetarColumns | None = Field(None, description="for tables; empty: the files are text")
     stations: StationTable | None = Field(None, description="empty: the list of the National Weather Service of 2005")

@@ -23,7 +23,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -210,6 +210,8 @@ def _from_text(path: Path, config: MetarSource) -> pd.DataFrame:
 
 
 def _default(path: Path, config: MetarSource) -> datetime | None:
+    if config.reference == "received":
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
     if config.reference is not None:
         reference: datetime = config.reference.astype("datetime64[us]").item()
         return reference

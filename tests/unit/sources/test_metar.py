@@ -1,6 +1,7 @@
 """METAR: every form in which reports come, the month that they do not tell, and texts that are no reports."""
 
 import logging
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_what_tells_the_month(tmp_path: Path) -> None:
     assert set(read(tmp_path, report, "metars", reference="2020-01-01")["time"]) == {december}
     assert set(read(tmp_path, report, "metars_2020-01-01.txt")["time"]) == {december}
     assert set(read(tmp_path, f"2020/01/01 00:00\n{report}\n", "00Z.TXT")["time"]) == {december}
+    config = write(tmp_path, report, "metars", reference="received")
+    os.utime(tmp_path / "metars", (1577840000, 1577840000))  # 2020-01-01T00:53:20Z
+    assert set(read_metar(config, "obs", Path)["time"]) == {december}
     with pytest.raises(InputError, match="month and year") as error:
         read(tmp_path, report, "metars")
     assert error.value.key == "observations.sources.obs.reference"
