@@ -214,12 +214,12 @@ def read_columns(path: Path, columns: list[str], key: str) -> pd.DataFrame:
     """
     try:
         table = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, key)
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         what = f"the file cannot be read, it is truncated or no table: {str(error).strip()}"
         raise InputError(what, file=path, key=key) from error
-    if table.num_rows == 0:
+    if frame.empty:
         raise InputError("the table has no rows", file=path, key=key)
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
 
 
@@ -231,7 +231,7 @@ def column_names(path: Path, key: str) -> list[str]:
     """
     try:
         names = pq.read_schema(path).names if path.suffix in _PARQUET else _header(path, key)[0]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"the file cannot be read: {str(error).strip()}", file=path, key=key) from error
     return [name.strip() for name in names]
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -280,3 +282,12 @@ def test_real_tables_of_metars(data_dir: Path) -> None:
     temperature = table[table["variable"] == "t2m"]
     bad = pd.read_parquet(path)[["temperature", "temperatureDD"]].dropna()["temperatureDD"].isin(["X", "Q", "B"]).sum()
     assert (temperature["qc"] == 1).sum() == bad
+
+
+def test_metadata_of_a_parquet_file_are_not_needed(tmp_path: Path) -> None:
+    """What pandas wrote about the table may be damaged while its columns are whole."""
+    columns = {"id": ["A"], "time": ["2020-01-01"], "lat": [50.0], "lon": [8.0], "t": [280.0]}
+    pq.write_table(pa.table(columns, metadata={b"pandas": b"\xcc\xff"}), tmp_path / "x.parquet")
+    mapping = {"station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon"}
+    more: dict[str, object] = {"files": [str(tmp_path / "x.parquet")], "variables": {"t2m": {"column": "t"}}}
+    assert len(read_table(TableSource.model_validate(mapping | more), "obs", Path)) == 1
