@@ -22,9 +22,8 @@ from stormda.assimilation.baselines.letkf import letkf
 from stormda.assimilation.baselines.localisation import Places, default_radius, nearby
 from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.ensemble_prior import EnsemblePrior
+from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior, Prior
-from stormda.diffusion.guidance.jfps import jfps
-from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.history import History
 from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
@@ -138,31 +137,6 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     carry = prior.carry(problem.history, problem.time, problem.operator, problem.y, problem.variance)
     # The next history is the mean of M members, which errs by P/M more than the expected state.
     return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
-
-
-def guided(prior: Prior, problem: Problem, guidance: "GuidanceConfig") -> Callable[[], Denoise]:
-    """Makes the posterior's denoiser for a batch of members.
-
-    A network's derivative is worth more than the covariance of its linear-Gaussian guess where there is little noise;
-    far above the size of a point's anomalies its errors, times sigma^2, outweigh what it knows.
-    """
-    history, time = problem.history, problem.time
-    denoise, gaussian = prior.denoiser(history, time), prior.linear(history, time)
-    data = (problem.operator, problem.y, problem.variance)
-    solver: dict[str, Any] = {"tolerance": guidance.tolerance, "max_iterations": guidance.max_iterations}
-    learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
-
-    def share(sigma: float) -> float:
-        return prior.share(history, sigma)
-
-    def make() -> Denoise:
-        above = jfps(denoise, *data, gaussian, share=share, **solver)
-        if not learned:
-            return above
-        below = mmps(denoise, *data, gaussian=gaussian, **solver)
-        return lambda x, sigma: (below if float(sigma) < guidance.derivative_below else above)(x, sigma)
-
-    return make
 
 
 def remember(prior: Prior, history: History, ensemble_MCHW: Tensor, carry: Tensor | None) -> History:

@@ -109,10 +109,12 @@ class SamplerConfig(Section):
 
 
 class GuidanceConfig(Section):
-    """How observations enter: by the denoiser's error covariance, in a system solved by tolerance."""
+    """How observations enter the denoiser, and how a likelihood that is not Gaussian or an H that bends is treated."""
 
-    kind: Literal["mmps", "jfps"] = Field(
-        "jfps", description="error covariance from the linear-Gaussian guess, or (slower) the network's derivative"
+    kind: Literal["jfps", "mmps", "sda", "dps"] = Field(
+        "jfps",
+        description="error covariance from the linear-Gaussian guess, or (slower) the network's derivative; "
+        "sda, dps: without one, to compare with",
     )
     derivative_below: float = Field(
         5.0, ge=0, description="mmps with storm: noise level below which the network's derivative is taken; jfps above"
@@ -122,6 +124,22 @@ class GuidanceConfig(Section):
 
 
 class LetkfConfig(Section):
+    linearisations: int = Field(
+        1, ge=1, le=10, description="jfps, mmps: of H at a noise level, at most; more where H bends, with damped steps"
+    )
+    likelihood: Literal["gaussian", "huber", "student"] = Field(
+        "gaussian", description="of observation errors; heavier tails (not with dps) forgive gross errors"
+    )
+    huber: float = Field(2.0, gt=0, description="normalised innovation beyond which huber pulls no harder")
+    freedom: float = Field(4.0, gt=0, description="degrees of freedom of student")
+    gamma: float = Field(0.1, ge=0, description="sda: error variance of the denoiser in units of the noise's")
+    zeta: float = Field(1.0, gt=0, description="dps: length of a step")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "GuidanceConfig":
+        if self.kind == "dps" and self.likelihood != "gaussian":
+            raise ValueError(f"dps knows no likelihood {self.likelihood}, only gaussian")
+        return self
     """The local ensemble transform Kalman filter."""
 
     model: ForecastModel | None = Field(None, description=_MODEL)

@@ -13,12 +13,12 @@ drowns it.
 __all__ = ["jfps"]
 
 from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
-from stormda.diffusion.guidance.increment import Increment
-from stormda.layout import WHOLE, Layout
+from stormda.diffusion.guidance.increment import Increment, Solver
 from stormda.types import Denoise, Mapping2
 
 
@@ -34,24 +34,20 @@ def jfps(
     gaussian: Gaussian,
     *,
     share: Callable[[float], float] = _all,
-    tolerance: float = 1e-2,
-    max_iterations: int = 20,
-    layout: Layout = WHOLE,
+    **solver: Unpack[Solver],
 ) -> Denoise:
     """The denoiser of the posterior.
 
     Args:
         denoise: the denoiser of the prior.
-        operator, y, variance, tolerance, max_iterations, layout: see `Increment`.
+        operator, y, variance, solver: see `Increment`.
         gaussian: N(m, S); its mean does not matter.
         share: error variance of the denoiser at a noise level, in units of the Gaussian's.
 
     Raises:
         AnalysisRejected: (by the returned function) the denoiser or the operator gave a value that is not finite.
     """
-    increment = Increment(
-        operator, y, variance, gaussian, tolerance=tolerance, max_iterations=max_iterations, layout=layout
-    )
+    increment = Increment(operator, y, variance, gaussian, **solver)
 
     def posterior(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
         d = denoise(x_BCHW, sigma).detach()
@@ -60,6 +56,6 @@ def jfps(
         def covariance(v_BCHW: Tensor) -> Tensor:
             return factor * gaussian.spread(v_BCHW, sigma)
 
-        return d + increment(d, covariance, sigma)
+        return d + increment(d, covariance, sigma, factor)
 
     return posterior

@@ -11,12 +11,13 @@ A^T are products of the operator.
 
 __all__ = ["mmps"]
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
-from stormda.diffusion.guidance.increment import Increment
-from stormda.layout import WHOLE, Layout
+from stormda.diffusion.guidance.increment import Increment, Solver
 from stormda.types import Denoise, Mapping2
 
 
@@ -27,22 +28,18 @@ def mmps(
     variance: Tensor,
     *,
     gaussian: Gaussian | None = None,
-    tolerance: float = 1e-2,
-    max_iterations: int = 20,
-    layout: Layout = WHOLE,
+    **solver: Unpack[Solver],
 ) -> Denoise:
     """The denoiser of the posterior.
 
     Args:
         denoise: the denoiser of the prior, differentiable in its first argument.
-        operator, y, variance, gaussian, tolerance, max_iterations, layout: see `Increment`.
+        operator, y, variance, gaussian, solver: see `Increment`.
 
     Raises:
         AnalysisRejected: (by the returned function) the denoiser or the operator gave a value that is not finite.
     """
-    increment = Increment(
-        operator, y, variance, gaussian, tolerance=tolerance, max_iterations=max_iterations, layout=layout
-    )
+    increment = Increment(operator, y, variance, gaussian, **solver)
 
     def posterior(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
         with torch.enable_grad():

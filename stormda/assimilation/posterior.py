@@ -1,0 +1,65 @@
+"""The posterior of a problem as a denoiser: which guidance, with what settings, for which prior.
+
+    jfps    the error covariance of the linear-Gaussian guess                 1 call of the network a noise level
+    mmps    that of the network's derivative where there is little noise      and its products with a derivative
+    sda     one number in the place of a covariance                           and one product
+    dps     steps of a given length along the gradient of the misfit          and one product
+
+The first two are calibrated; the others are what they are compared with. A network's derivative is worth more than the
+covariance of its linear-Gaussian guess where there is little noise; far above the size of a point's anomalies its
+errors, times sigma^2, outweigh what it knows.
+"""
+
+__all__ = ["guided"]
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.diffusion.guidance.dps import dps
+from stormda.diffusion.guidance.increment import Solver
+from stormda.diffusion.guidance.jfps import jfps
+from stormda.diffusion.guidance.mmps import mmps
+from stormda.diffusion.guidance.robust import Weight, huber, student
+from stormda.diffusion.guidance.sda import sda
+from stormda.types import Denoise
+
+if TYPE_CHECKING:
+    from stormda.assimilation.methods import Problem
+    from stormda.config import GuidanceConfig
+
+
+def guided(prior: Prior, problem: "Problem", guidance: "GuidanceConfig") -> Callable[[], Denoise]:
+    """Makes the posterior's denoiser for a batch of members."""
+    history, time = problem.history, problem.time
+    denoise, data = prior.denoiser(history, time), (problem.operator, problem.y, problem.variance)
+    weight = _weight(guidance)
+    if guidance.kind == "sda":
+        return lambda: sda(denoise, *data, gamma=guidance.gamma, weight=weight)
+    if guidance.kind == "dps":
+        return lambda: dps(denoise, *data, zeta=guidance.zeta)
+    gaussian = prior.linear(history, time)
+    solver: Solver = {
+        "tolerance": guidance.tolerance,
+        "max_iterations": guidance.max_iterations,
+        "linearisations": guidance.linearisations,
+        "weight": weight,
+    }
+    learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
+
+    def share(sigma: float) -> float:
+        return prior.share(history, sigma)
+
+    def make() -> Denoise:
+        above = jfps(denoise, *data, gaussian, share=share, **solver)
+        if not learned:
+            return above
+        below = mmps(denoise, *data, gaussian=gaussian, **solver)
+        return lambda x, sigma: (below if float(sigma) < guidance.derivative_below else above)(x, sigma)
+
+    return make
+
+
+def _weight(guidance: "GuidanceConfig") -> Weight | None:
+    made = {"huber": lambda: huber(guidance.huber), "student": lambda: student(guidance.freedom)}
+    return None if guidance.likelihood == "gaussian" else made[guidance.likelihood]()
