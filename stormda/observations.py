@@ -31,7 +31,14 @@ class QC(IntEnum):
     DUPLICATE = 4  # the same station, variable, level and time already came
     STATION_HEIGHT = 5  # the station's height is unknown or too far from the grid's
     BLACKLIST = 6  # named in the configuration
+    STUCK = 7  # the same value for too long
+    SPIKE = 8  # jumps away from the values before and after
     BACKGROUND = 20  # too far from the background
+    CLIMATOLOGY = 21  # too far from the climatology of its place and season
+    BUDDY = 22  # too far from what its neighbours say
+    ISOLATED = 23  # nobody near can confirm it
+    THINNED = 24  # nearer to one that is used than the state resolves
+    MERGED = 25  # part of a super-observation
     OUTSIDE_GRID = 40
     OUTSIDE_WINDOW = 41
     NO_OPERATOR = 42  # nothing maps the state to this variable and level

@@ -6,14 +6,20 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stormda.config.fields import ChannelName, InputPath, Section, Seeds, VariableName
+from stormda.config.fields import ChannelName, Duration, InputPath, Section, Seeds, VariableName
 
 _OPTIONS = {  # of each check, beside `variables` and `platforms`
     "range": {"ranges"},
-    "duplicates": set[str](),
+    "duplicates": {"span", "prefer"},
     "station_height": {"limit"},
     "blacklist": {"stations"},
+    "stuck": {"span"},
+    "spike": {"span", "steps"},
+    "climatology": {"limit"},
     "background": {"limit"},
+    "buddy": {"limit", "radius", "count"},
+    "isolation": {"radius", "count"},
+    "thinning": {"radius", "span"},
 }
 
 
@@ -32,16 +38,33 @@ class OperatorConfig(Section):
 class CheckConfig(Section):
     """One quality check, with the observations it applies to."""
 
-    check: Literal["range", "duplicates", "station_height", "blacklist", "background"]
+    check: Literal[
+        "range",
+        "duplicates",
+        "station_height",
+        "blacklist",
+        "stuck",
+        "spike",
+        "climatology",
+        "background",
+        "buddy",
+        "isolation",
+        "thinning",
+    ]
     variables: tuple[VariableName, ...] = Field((), description="empty: all")
     platforms: tuple[str, ...] = Field((), description="empty: all")
-    limit: float | None = Field(None, gt=0, description="background: standard deviations; station_height: m")
+    limit: float | None = Field(None, gt=0, description="standard deviations; station_height: m")
     stations: tuple[str, ...] = Field((), description="blacklist: station ids")
     ranges: dict[VariableName, tuple[float, float]] = Field({}, description="range: narrower limits")
+    steps: dict[VariableName, float] = Field({}, description="spike: the largest step there and back")
+    span: Duration | None = Field(None, description="duplicates, stuck, spike, thinning: a time")
+    radius: float | None = Field(None, gt=0, description="buddy, isolation, thinning: km")
+    count: int | None = Field(None, ge=1, description="buddy: fewest buddies; isolation: fewest other stations")
+    prefer: tuple[str, ...] = Field((), description="duplicates: sources, the best first")
 
     @model_validator(mode="after")
     def _fits(self) -> "CheckConfig":
-        for name in ("limit", "stations", "ranges"):
+        for name in ("limit", "stations", "ranges", "steps", "span", "radius", "count", "prefer"):
             if getattr(self, name) and name not in _OPTIONS[self.check]:
                 raise ValueError(f"the check '{self.check}' has no `{name}`")
         for variable, (low, high) in self.ranges.items():

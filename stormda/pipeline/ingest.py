@@ -27,7 +27,7 @@ from stormda.observations import QC, Observations
 from stormda.pipeline import build
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.quality.report import counts
-from stormda.quality.static import run_static
+from stormda.quality.static import reach, run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.files import expand
 from stormda.sources.ghcnh import read_ghcnh
@@ -323,12 +323,12 @@ def _one(config: Config, job: _Job, later: list[_Job]) -> Observations:
 
 
 def _before(config: Config, store: ObservationStore, new: Observations, without: list[str]) -> Observations:
-    """What other files gave for the same times; not what this run is about to replace."""
-    time = new["time"][~np.isnat(new["time"])]
-    if time.size == 0 or not any(c.check == "duplicates" for c in config.quality.static):
+    """What other files gave for the times that the checks look at; not what this run is about to replace."""
+    time, far = new["time"][~np.isnat(new["time"])], reach(config.quality.static)
+    if time.size == 0 or far is None:
         return Observations.empty()
     start, end = (t.astype("datetime64[s]") for t in (time.min(), time.max()))
-    window = Window(start - _SECOND, end + _SECOND)
+    window = Window(start - far - _SECOND, end + _SECOND)
     return store.read(window, list(config.observations.sources), without=without)
 
 
