@@ -1,20 +1,34 @@
 """Draw an ensemble: members in micro-batches, each from noise that is its own.
 
 The noise of a member is a pure function of seed, stream, member number and grid point, so member 7 starts from the same
-noise in any batch. Of several batches all are full (the last one is padded and cut), because the last bit of a matrix
-product depends on its size: for one micro-batch size the members are bit-identical whatever their number, from one full
-batch on; fewer than one batch agree with them to rounding.
+noise in any batch; that of a later step is one of the number of the step besides. Of several batches all are full (the
+last one is padded and cut), because the last bit of a matrix product depends on its size: for one micro-batch size the
+members are bit-identical whatever their number, from one full batch on; fewer than one batch agree with them to
+rounding.
+
+Where memory runs out a batch is tried again with half as many members, and so are those after it. Members that are
+drawn already stay.
 """
 
-__all__ = ["draw"]
+__all__ = ["draw", "noise"]
 
+import gc
+import itertools
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from stormda import random
+from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Sampler, Stir
+from stormda.errors import StormdaError
 from stormda.random import normal
 from stormda.types import Denoise, Progress, silent
+
+log = logging.getLogger(__name__)
+
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of torch, where its type does not say it
 
 
 def noise(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
@@ -24,7 +38,7 @@ def noise(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int,
 
 
 def draw(
-    sampler: Callable[[Denoise, Tensor, Tensor], Tensor],
+    sampler: Sampler,
     denoise: Callable[[], Denoise],
     shape: tuple[int, int, int],
     sigmas: Tensor,
@@ -34,6 +48,7 @@ def draw(
     stream: int,
     batch: int,
     dtype: torch.dtype = torch.float32,
+    langevin: Langevin = UNCORRECTED,
     progress: Progress = silent,
 ) -> Tensor:
     """Draw members from a denoiser.
@@ -45,20 +60,78 @@ def draw(
         sigmas: falling noise levels, the last one 0.
         members: member numbers.
         seed, stream: of the noise.
-        batch: members at once.
+        batch: members at once; fewer where memory runs out.
         dtype: precision of the state.
+        langevin: corrections of the sampler.
         progress: told about members.
 
     Returns:
         The members [M, C, H, W].
+
+    Raises:
+        StormdaError: memory does not do for one member.
     """
-    parts = []
-    for first in range(0, len(members), batch):
+    parts: list[Tensor] = []
+    first = 0
+    while first < len(members):
         progress("members", first, len(members))
         numbers = list(members[first : first + batch])
         padded = numbers + [numbers[-1]] * (batch - len(numbers) if len(members) > batch else 0)
-        with torch.no_grad():
-            x = sampler(denoise(), noise(seed, stream, padded, shape, dtype), sigmas)
+        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin)
+        if x is None:
+            batch = _fewer(len(padded))
+            continue
         parts.append(x[: len(numbers)])
+        first += len(numbers)
     progress("members", len(members), len(members))
     return torch.cat(parts)
+
+
+def _batch(
+    sampler: Sampler,
+    denoise: Callable[[], Denoise],
+    shape: tuple[int, int, int],
+    sigmas: Tensor,
+    members: Sequence[int],
+    seed: int,
+    stream: int,
+    dtype: torch.dtype,
+    langevin: Langevin,
+) -> Tensor | None:
+    """A micro-batch; None where memory does not do."""
+    try:
+        with torch.no_grad():
+            start = noise(seed, stream, members, shape, dtype)
+            return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape), langevin)
+    except (RuntimeError, MemoryError) as error:
+        if not _of_memory(error):
+            raise
+        return None  # Outside of this block the error, and with it every tensor of the attempt, is forgotten.
+
+
+def _stir(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int]) -> Stir:
+    """Noise of every step after the first."""
+    numbers = itertools.count(1)
+
+    def stir(x_BCHW: Tensor, s: Tensor) -> Tensor:
+        fresh = noise(seed, random.stream(stream, next(numbers)), members, shape, x_BCHW.dtype)
+        return x_BCHW + s.to(x_BCHW) * fresh.to(x_BCHW)
+
+    return stir
+
+
+def _of_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(w in str(error).lower() for w in _WORDS)
+
+
+def _fewer(batch: int) -> int:
+    """Half of a batch that was too large, and say so."""
+    if batch == 1:
+        raise StormdaError("memory does not do for one member", hint="a smaller network or grid, or more memory")
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = -(-batch // 2)
+    what = "%d members at once do not fit into memory: %d from here on (assimilate.batch=%d saves the attempt)"
+    log.warning(what, batch, half, half)
+    return half

@@ -8,7 +8,7 @@ is the forecast of their members.
 __all__ = ["FILTERS", "Problem", "Settings", "analysis", "background", "forecast_covariance", "remember"]
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.history import History
 from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
+from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Sampler
 from stormda.errors import AnalysisRejected, StormdaError
 from stormda.random import normal, stream
 from stormda.time import format_time
@@ -69,7 +70,7 @@ class Settings:
     members: int
     seed: int
     batch: int
-    sampler: Callable[..., Tensor]
+    sampler: Sampler
     steps: int
     rho: float
     sigma_min: float | None
@@ -78,14 +79,15 @@ class Settings:
     progress: Progress = silent
     letkf: "LetkfConfig | None" = None
     ensf: "EnsfConfig | None" = None
+    langevin: Langevin = UNCORRECTED
 
     @classmethod
-    def of(cls, config: "Config", sampler: Callable[..., Tensor]) -> "Settings":
+    def of(cls, config: "Config", sampler: Sampler) -> "Settings":
         """What the configuration says."""
         s, a = config.sampler, config.assimilate
         return cls(
             a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance,
-            letkf=config.letkf, ensf=config.ensf,
+            letkf=config.letkf, ensf=config.ensf, langevin=Langevin(s.corrections, s.tau),
         )  # fmt: skip
 
     def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
@@ -96,7 +98,8 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """For the provenance."""
         names = ("members", "seed", "batch", "steps", "rho", "sigma_min", "sigma_max")
-        return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}}
+        own = asdict(self.langevin) if self.langevin.corrections else {}
+        return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}, **own}
 
 
 def background(
@@ -176,6 +179,7 @@ def _draw(
         seed=settings.seed,
         stream=stream(purpose, format_time(time)),
         batch=settings.batch,
+        langevin=settings.langevin,
         progress=settings.progress,
     )
 

@@ -95,11 +95,13 @@ class StormConfig(Section):
 class SamplerConfig(Section):
     """How the reverse diffusion is integrated."""
 
-    kind: Literal["dpm2m", "heun"] = "dpm2m"
+    kind: Literal["dpm2m", "heun", "ancestral"] = "dpm2m"
     steps: int = Field(24, ge=2)
     sigma_min: float | None = Field(None, gt=0, description="empty: 0.2 of the smallest standardised observation error")
     sigma_max: float | None = Field(None, gt=0, description="empty: from the prior")
     rho: float = Field(7.0, gt=0)
+    corrections: int = Field(0, ge=0, le=10, description="Langevin steps at every noise level, one denoiser call each")
+    tau: float = Field(0.1, gt=0, lt=2, description="length of a Langevin step")
 
     @model_validator(mode="after")
     def _ordered(self) -> "SamplerConfig":

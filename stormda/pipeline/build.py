@@ -19,8 +19,10 @@ from stormda.assimilation.ensemble_prior import (
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config, LorenzWorld, SqgWorld
 from stormda.diffusion.history import History
+from stormda.diffusion.sample.ancestral import ancestral
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.diffusion.sample.heun import heun
+from stormda.diffusion.sample.langevin import Sampler
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.grid import Grid
 from stormda.nature.lorenz96 import Lorenz96
@@ -30,7 +32,7 @@ from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.types import Mapping2, Tensor
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"dpm2m": dpm2m, "heun": heun}
+SAMPLERS: dict[str, Sampler] = {"dpm2m": dpm2m, "heun": heun, "ancestral": ancestral}
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
@@ -166,6 +168,6 @@ def _states(
     return len(index), read
 
 
-def sampler(config: Config) -> Callable[..., Tensor]:
+def sampler(config: Config) -> Sampler:
     """The sampler that the configuration names."""
     return SAMPLERS[config.sampler.kind]

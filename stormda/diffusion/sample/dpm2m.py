@@ -11,26 +11,21 @@ __all__ = ["dpm2m"]
 import torch
 from torch import Tensor
 
+from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Stir, still
 from stormda.diffusion.sample.start import begin
 from stormda.types import Denoise
 
 
-def dpm2m(denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor) -> Tensor:
-    """Draw a batch.
-
-    Args:
-        denoise: E[x | x_t] of the prior or of a posterior.
-        noise_BCHW: standard normal.
-        sigmas: falling noise levels [steps + 1], the last one 0.
-
-    Returns:
-        x_BCHW.
-    """
+def dpm2m(
+    denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor, stir: Stir = still, langevin: Langevin = UNCORRECTED
+) -> Tensor:
+    """Draw a batch; arguments and result as in `stormda.diffusion.sample.langevin.Sampler`."""
     x, d = begin(denoise, noise_BCHW, sigmas[0])
     before: Tensor | None = None
     for i in range(len(sigmas) - 1):
         sigma, after = sigmas[i], sigmas[i + 1]
         if i > 0:
+            x = langevin(denoise, x, sigma.to(x), stir)
             d = denoise(x, sigma.to(x))
         if after == 0:
             break

@@ -9,16 +9,20 @@ __all__ = ["heun"]
 
 from torch import Tensor
 
+from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Stir, still
 from stormda.diffusion.sample.start import begin
 from stormda.types import Denoise
 
 
-def heun(denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor) -> Tensor:
-    """Draw a batch; arguments and result as in `stormda.diffusion.sample.dpm2m`."""
+def heun(
+    denoise: Denoise, noise_BCHW: Tensor, sigmas: Tensor, stir: Stir = still, langevin: Langevin = UNCORRECTED
+) -> Tensor:
+    """Draw a batch; arguments and result as in `stormda.diffusion.sample.langevin.Sampler`."""
     x, d = begin(denoise, noise_BCHW, sigmas[0])
     for i in range(len(sigmas) - 1):
         sigma, after = sigmas[i].to(x), sigmas[i + 1].to(x)
         if i > 0:
+            x = langevin(denoise, x, sigma, stir)
             d = denoise(x, sigma)
         if after == 0:
             break

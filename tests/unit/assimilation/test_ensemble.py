@@ -7,7 +7,11 @@ from torch import Tensor
 
 from stormda.assimilation.ensemble import draw, noise
 from stormda.diffusion.noise import karras
+from stormda.diffusion.sample.ancestral import ancestral
 from stormda.diffusion.sample.dpm2m import dpm2m
+from stormda.diffusion.sample.heun import heun
+from stormda.diffusion.sample.langevin import Langevin, Sampler
+from stormda.errors import StormdaError
 from stormda.types import Denoise
 
 SHAPE = (2, 3, 5)
@@ -75,3 +79,83 @@ def test_each_batch_gets_a_denoiser_of_its_own() -> None:
     assert x.shape == (5, *SHAPE)
     assert len(made) == 3
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(("sampler", "langevin"), [(ancestral, Langevin()), (dpm2m, Langevin(2)), (heun, Langevin(1))])
+def test_the_noise_of_every_step_is_the_members_own(sampler: Sampler, langevin: Langevin) -> None:
+    def drawn(numbers: range | list[int]) -> Tensor:
+        return draw(sampler, denoiser, SHAPE, SIGMAS, numbers, seed=1, stream=2, batch=4, langevin=langevin)
+
+    many = drawn(range(11))
+    assert torch.equal(drawn(range(6)), many[:6])
+    assert torch.equal(drawn([9, 3, 0, 7, 1]), many[[9, 3, 0, 7, 1]])
+    assert not torch.equal(many[0], draw(sampler, denoiser, SHAPE, SIGMAS, [0], seed=1, stream=3, batch=4)[0])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "numpy"],
+)
+def test_where_memory_runs_out_batches_shrink_and_say_so(
+    error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    sizes = []
+
+    def make() -> Denoise:
+        plain = denoiser()
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            if sigma > 19:
+                sizes.append(len(x))
+            if len(x) > 3 and sigma < 1:  # in the middle of a batch
+                raise error
+            return plain(x, sigma)
+
+        return denoise
+
+    told: list[int] = []
+    x = draw(
+        dpm2m, make, SHAPE, SIGMAS, range(10), seed=1, stream=2, batch=9, progress=lambda _, done, of: told.append(done)
+    )
+    assert sizes == [9, 5, 3, 3, 3, 3]
+    assert told == [0, 0, 0, 3, 6, 9, 10]
+    assert torch.equal(x, members(range(10), batch=3))  # as if it had been asked for
+    assert [r.getMessage() for r in caplog.records] == [
+        "9 members at once do not fit into memory: 5 from here on (assimilate.batch=5 saves the attempt)",
+        "5 members at once do not fit into memory: 3 from here on (assimilate.batch=3 saves the attempt)",
+    ]
+
+
+def test_members_that_are_there_stay_when_memory_runs_out_later() -> None:
+    batches = []
+
+    def make() -> Denoise:
+        batches.append(1)
+        if len(batches) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return denoiser()
+
+    x = draw(dpm2m, make, SHAPE, SIGMAS, range(8), seed=1, stream=2, batch=4)
+    assert len(batches) == 4
+    assert torch.equal(x[:4], members(range(8), batch=4)[:4])
+    assert torch.equal(x[4:], members(range(8), batch=2)[4:])
+
+
+def test_one_member_that_does_not_fit_and_other_errors_are_errors() -> None:
+    def broken(error: Exception) -> Denoise:
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            raise error
+
+        return denoise
+
+    with pytest.raises(StormdaError, match="memory does not do for one member"):
+        draw(dpm2m, lambda: broken(MemoryError()), SHAPE, SIGMAS, range(4), seed=1, stream=2, batch=4)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        wrong = RuntimeError("shapes do not fit")
+        draw(dpm2m, lambda: broken(wrong), SHAPE, SIGMAS, range(4), seed=1, stream=2, batch=4)
