@@ -92,6 +92,11 @@ class EnsemblePrior:
         """That of `base`."""
         return self._base.linear(history, time)
 
+    @property
+    def signature(self) -> None:
+        """Nothing is carried: the members are all there is."""
+        return None
+
     def share(self, history: History, sigma: float) -> float:
         """That of `base`."""
         return self._base.share(history, sigma)

@@ -10,7 +10,7 @@ so that with a history of mean m and error covariance P the state has mean E^T G
 error of the history is carried, which makes cycling with this prior the Kalman filter.
 """
 
-__all__ = ["GaussianPrior", "Prior"]
+__all__ = ["GaussianPrior", "Prior", "signature_of"]
 
 import hashlib
 import logging
@@ -53,6 +53,10 @@ class Prior(Protocol):
     frames: int
     step: np.timedelta64
     sigma_max: float
+
+    @property
+    def signature(self) -> str | None:
+        """Tells the EOFs from others that a carried error covariance is written in; None: nothing is carried."""
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at the analysis time."""
@@ -134,10 +138,8 @@ class GaussianPrior:
 
     @property
     def signature(self) -> str:
-        """Tells one basis from another, up to rounding: a covariance [R, R] means nothing in a basis of other EOFs."""
-        random = torch.as_tensor(np.random.default_rng(0).standard_normal(self.modes.shape[1]))
-        words = np.round((self.modes @ random).numpy(), 3) + 0.0  # no negative zero
-        return hashlib.sha256(words.tobytes()).hexdigest()[:16]
+        """Of the modes."""
+        return signature_of(self.modes)
 
     def climatology(self, time: np.datetime64) -> Tensor:
         """Covariance of the EOF coordinates [R, R], of the season around `time` where one is asked for."""
@@ -188,6 +190,13 @@ class GaussianPrior:
         s = (values @ self.modes.square() + self.residual).sqrt()
         factor = ((self.modes * (e / s)) @ self.modes.T) * values.sqrt()
         return factor @ factor.T
+
+
+def signature_of(modes_RN: Tensor) -> str:
+    """Tells one basis from another, up to rounding: a covariance [R, R] means nothing in a basis of other EOFs."""
+    random = torch.as_tensor(np.random.default_rng(0).standard_normal(modes_RN.shape[1]))
+    words = np.round((modes_RN.double() @ random).numpy(), 3) + 0.0  # no negative zero
+    return hashlib.sha256(words.tobytes()).hexdigest()[:16]
 
 
 def _eofs(z_TN: Tensor, modes: int) -> tuple[Tensor, float]:

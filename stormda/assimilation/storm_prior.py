@@ -6,7 +6,7 @@ Where no frame of history is there, the same network is the climatological prior
 __all__ = ["StormPrior"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stormda.assimilation.prior import signature_of
+from stormda.diffusion.background import BackgroundError
 from stormda.diffusion.denoise import EDM
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.guess import Guess, LinearGuess
@@ -35,6 +37,7 @@ class StormPrior:
     Args:
         model: the denoiser, in float32; other precisions are converted on the way in and out.
         losses: validation loss by noise level, with history and without.
+        background: error covariance of the backgrounds; None: that of the linear-Gaussian guess, scaled by the losses.
     """
 
     channels: tuple[Channel, ...]
@@ -45,6 +48,7 @@ class StormPrior:
     sigma_max: float
     model: EDM
     losses: tuple[Mapping[float, float], Mapping[float, float]]
+    background: BackgroundError | None = None
 
     @classmethod
     def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
@@ -84,18 +88,26 @@ class StormPrior:
         )
         guess = LinearGuess(**{name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
         model = EDM(network, guess)
-        model.load_state_dict(dict(t))
+        model.load_state_dict({name: value for name, value in t.items() if not name.startswith("background.")})
         model.requires_grad_(False).eval()
         frames = int(weights.architecture["frames"])
         losses = _losses(weights.card, "loss at "), _losses(weights.card, "cold loss at ")
+        about = {n.removeprefix("background."): value for n, value in t.items() if n.startswith("background.")}
+        background = BackgroundError.of(about) if about else None
         return cls(
-            weights.channels, weights.grid, weights.normaliser, frames, weights.step, weights.sigma[1], model, losses
-        )
+            weights.channels, weights.grid, weights.normaliser, frames, weights.step, weights.sigma[1], model, losses,
+            background,
+        )  # fmt: skip
+
+    @property
+    def signature(self) -> str | None:
+        """Of the EOFs of the background error covariance."""
+        return None if self.background is None else signature_of(self.background.linear.modes)
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B."""
         past = _batched(history)
-        season = torch.as_tensor(forcing(np.asarray([time])))
+        season = _season(time)
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
             d: Tensor = self.model(x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1), *past, season)[0]
@@ -104,12 +116,19 @@ class StormPrior:
         return denoise
 
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
-        """What the network improves on."""
-        guess: Guess = self.model.guess(*_batched(history))
+        """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
+        past = _batched(history)
+        if self.background is None:
+            guess: Guess = self.model.guess(*past)
+        else:
+            known = None if history.covariance is None else history.covariance[None]
+            guess = self.background(*past, _season(time), known)
         return guess.gaussian()
 
     def share(self, history: History, sigma: float) -> float:
-        """The validation loss, interpolated in ln sigma; 1 where it is not known."""
+        """As estimated with the background errors, else the validation loss; 1 where neither is known."""
+        if self.background is not None:
+            return self.background.share_at(sigma, bool(history.mask.any()))
         losses = self.losses[0] if bool(history.mask.any()) else self.losses[1]
         if not losses:
             return 1.0
@@ -119,8 +138,16 @@ class StormPrior:
     def carry(
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
-        """Nothing: the next cycle knows the error by the ensemble's spread."""
-        return None
+        """Posterior of the background error covariance, H linearised at the background."""
+        if self.background is None:
+            return None
+        past, level = _batched(history), torch.tensor([self.sigma_max])
+        mean = self.model(self.model.guess(*past).mean, level, *past, _season(time))[0]
+        return replace(self.linear(history, time), mean=mean[0].double()).posterior(operator, y, variance)[1]
+
+
+def _season(time: np.datetime64) -> Tensor:
+    return torch.as_tensor(forcing(np.asarray([time])))
 
 
 def _losses(card: Mapping[str, Any], prefix: str) -> dict[float, float]:

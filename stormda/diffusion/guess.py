@@ -111,8 +111,21 @@ class LinearGuess(nn.Module):
         none, square = variance.new_zeros(0), variance.new_zeros(0, 0)
         return cls(variance, correlation, variance.new_zeros(0, variance.numel()), none, square, square, variance)
 
-    def forward(self, mean_BKCHW: Tensor, error_BKCHW: Tensor, mask_BK: Tensor) -> Guess:
-        """The guess from the newest frame that is there; frames as those of `stormda.nn.storm.Storm`."""
+    def forward(
+        self,
+        mean_BKCHW: Tensor,
+        error_BKCHW: Tensor,
+        mask_BK: Tensor,
+        covariance_BRR: Tensor | None = None,
+        scale_B: Tensor | None = None,
+    ) -> Guess:
+        """The guess from the newest frame that is there.
+
+        Args:
+            mean_BKCHW, error_BKCHW, mask_BK: as those of `stormda.nn.storm.Storm`.
+            covariance_BRR: P of the newest frame, where known; None: its error with the climatological correlations.
+            scale_B: factor of the variances Q, of the climate and of b; None: 1.
+        """
         b, k = mask_BK.shape
         newest = (mask_BK * torch.arange(1, k + 1, device=mask_BK.device)).amax(dim=1)  # 1 + its index; 0: none
         there, pick = (newest > 0)[:, None, None, None], (newest - 1).clamp_min(0)
@@ -124,12 +137,19 @@ class LinearGuess(nn.Module):
         age = torch.where(newest > 0, k + 1 - newest, 0)
         g, q = (f[age] for f in self._steps(k))
         a = m.flatten(1) @ self.modes.T
-        p_half = (self.modes * share.flatten(1)[:, None]) @ self.modes.T * self.energy.sqrt()  # P = half half^T
-        moved = g @ p_half.double()
-        covariance = moved @ moved.mT + q
+        if scale_B is not None:
+            q = scale_B.double()[:, None, None] * q
+        if covariance_BRR is None:
+            p_half = (self.modes * share.flatten(1)[:, None]) @ self.modes.T * self.energy.sqrt()  # P = half half^T
+            moved = g @ p_half.double()
+            covariance = moved @ moved.mT + q
+        else:
+            covariance = g @ covariance_BRR.double() @ g.mT + q
         mean = (g.float() @ a[:, :, None])[:, :, 0] @ self.modes
         mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
         beside = self.beside * (1 - r**2 * (1 - share**2))
+        if scale_B is not None:
+            beside = scale_B.to(beside)[:, None, None, None] * beside
         spread = ((covariance.float() @ self.modes) * self.modes).sum(dim=1).view_as(m)
         outside = (1 - self.modes.square().sum(dim=0)).clamp_min(1e-3).view_as(self.variance)
         return Guess(mean, beside + spread, self.modes, covariance, beside, outside)

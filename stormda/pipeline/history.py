@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.memory import frame_of, history_of, pasts_of
-from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
 from stormda.errors import InputError
@@ -116,7 +116,7 @@ def _counted(z_MCHW: Tensor, config: Config, path: Path) -> Tensor:
 
 def _covariance(previous: Analysis, prior: Prior, path: Path) -> Tensor | None:
     """The error covariance that an analysis carries, where its basis is the prior's."""
-    if previous.carry is None or not isinstance(prior, GaussianPrior):
+    if previous.carry is None or prior.signature is None:
         return None
     if previous.attributes.get(BASIS) == prior.signature:
         return torch.as_tensor(previous.carry)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stormda import config as configuration
 from stormda.assimilation.methods import FILTERS, Settings
-from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
@@ -127,7 +127,7 @@ def _attributes(job: Job, product: Product, used: int) -> dict[str, str]:
         "split_seed": str(job.split),
         "observations_used": str(used),
         "geometry": "plane" if job.prior.grid.plane else "sphere",
-        **({BASIS: job.prior.signature} if isinstance(job.prior, GaussianPrior) else {}),
+        **({BASIS: job.prior.signature} if job.prior.signature else {}),
     }
 
 

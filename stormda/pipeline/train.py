@@ -167,6 +167,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         settings,
         frames=config.history.frames,
         modes=s.modes,
+        background_modes=s.background_modes,
         batch=t.batch,
         dropout=t.history_dropout,
         error=t.history_error,

@@ -21,6 +21,7 @@ from stormda.nn.poles import pole_arguments
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
+from stormda.training.background import background_error
 from stormda.training.data import Data, Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
 from stormda.training.loop import Outcome, Settings, fit
@@ -46,6 +47,7 @@ class Job:
         settings: of the loop.
         frames: K history frames.
         modes: EOFs of the linear-Gaussian guess that the network improves on; 0: independent points.
+        background_modes: EOFs of the background error covariance; 0: none is estimated.
         batch: samples a step.
         dropout: share of samples without history.
         error: range of the history's error, share of the climatological standard deviation.
@@ -63,6 +65,7 @@ class Job:
     settings: Settings
     frames: int = 1
     modes: int = 0
+    background_modes: int = 0
     batch: int = 32
     dropout: float = 0.1
     error: tuple[float, float] = (0.01, 1.0)
@@ -167,6 +170,9 @@ def train_storm(
     talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record}
     outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), **talk)
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    if outcome.finished and job.background_modes:
+        levels = density.sigma_min, density.sigma_max
+        tensors |= _background(job, model, climate, validation, levels, weights_HW, progress)
     references = {"persistence": validate.persistence(), "linear": validate.linear(model)}
     scores = {"scores": outcome.best, "steps": outcome.step} | references
     weights = Weights(
@@ -179,6 +185,24 @@ def train_storm(
         scores | {"seconds": round(outcome.seconds, 1), "seed": job.seed} | dict(card or {}),
     )
     return Trained(weights, outcome, sum(p.numel() for p in model.parameters()), validate.samples(model))
+
+
+def _background(
+    job: Job,
+    model: EDM,
+    climate: Statistics,
+    validation: Series,
+    sigma: tuple[float, float],
+    weights_HW: Tensor,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """The state of the background error covariance, where it can be estimated."""
+    known = job.train.sample().to(str(weights_HW.device))
+    linear = linear_guess(known, climate, job.frames, job.background_modes, roll=job.roll)
+    data = model, linear, known, validation, job.frames, sigma, weights_HW
+    error = background_error(*data, seed=job.seed, progress=progress)
+    state = {} if error is None else error.state_dict()
+    return {f"background.{name}": value.detach().cpu().clone() for name, value in state.items()}
 
 
 class _Samplers:
@@ -199,7 +223,7 @@ class _Samplers:
 
 def _begin(model: EDM, start: Weights) -> None:
     try:
-        model.load_state_dict(dict(start.tensors))
+        model.load_state_dict({name: t for name, t in start.tensors.items() if not name.startswith("background.")})
     except RuntimeError as error:
         what = "the weights to begin with are those of another network"
         raise CheckpointError(

@@ -160,6 +160,9 @@ def fit(
         interrupted = stop()
         if interrupted or monotonic() - saved > settings.checkpoint_every:
             save()
+    if done and not state.curve:  # no steps at all
+        _validate(state, validate, settings)
+        _write_log(folder / "log.csv", state.curve)
     save()
     model.load_state_dict(state.best, strict=False)
     return Outcome(done or _done(state, settings), state.step, state.seconds, dict(state.scores), list(state.curve))
@@ -172,7 +175,7 @@ def _parameters(model: nn.Module) -> dict[str, Tensor]:
 
 def _fraction(state: _State, settings: Settings) -> float:
     """How much of the training is done, 0..1: the larger of the shares of steps and of minutes."""
-    share = state.step / settings.steps
+    share = state.step / settings.steps if settings.steps else 1.0
     return share if settings.minutes is None else max(share, state.seconds / (60 * settings.minutes))
 
 

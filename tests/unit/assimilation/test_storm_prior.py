@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stormda.assimilation.storm_prior import StormPrior
+from stormda.diffusion.background import BackgroundError
 from stormda.diffusion.denoise import EDM
 from stormda.diffusion.guess import LinearGuess
 from stormda.diffusion.history import History
@@ -35,6 +36,22 @@ def saved(path: Path, **changes: int) -> EDM:
     step = np.timedelta64(21600, "s")
     save_weights(path, Weights(model.state_dict(), normaliser, grid, step, NETWORK | changes, (0.02, 50.0), {}))
     return model
+
+
+def with_background(path: Path) -> StormPrior:
+    """The same with a background error covariance in five EOFs."""
+    saved(path)
+    weights = load_weights(path)
+    e = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(3)))[0][:5]
+    linear = LinearGuess(
+        torch.ones(1, *SHAPE), torch.zeros(FRAMES, 1, *SHAPE), e, torch.full((5,), 4.0), 0.8 * torch.eye(5),
+        torch.eye(5), torch.full((1, *SHAPE), 0.1),
+    )  # fmt: skip
+    levels = torch.tensor([0.1, 10.0])
+    background = BackgroundError(linear, torch.zeros(5), levels, torch.tensor([0.9, 1.1]), torch.ones(2))
+    state = {f"background.{name}": value for name, value in background.state_dict().items()}
+    save_weights(path, replace(weights, tensors=dict(weights.tensors) | state))
+    return StormPrior.load(path)
 
 
 def history(*batch: int) -> History:
@@ -106,3 +123,31 @@ def test_its_linear_part_is_the_guess(tmp_path: Path) -> None:
     expected, _ = model.guess(past.mean[None], past.error[None], past.mask[None]).denoise(x, torch.tensor([0.5]))
     torch.testing.assert_close(prior.denoiser(past, TIME)(x, torch.tensor(0.5)), expected)
     torch.testing.assert_close(prior.linear(past, TIME).mean, 0.9 * past.mean[-1])
+
+
+def test_it_carries_the_posterior_of_its_background_error(tmp_path: Path) -> None:
+    prior = with_background(tmp_path / "w.safetensors")
+    p = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0, 0.5], dtype=torch.float64))
+    past = replace(history(), covariance=p)
+    b = 0.64 * p + torch.eye(5).double()
+    # Single precision of propagator, noise and modes.
+    torch.testing.assert_close(prior.linear(past, TIME).covariance, b, rtol=1e-6, atol=1e-6)
+    assert abs(prior.share(past, 1.0) - 1.0) < 1e-6  # half way between 0.9 and 1.1
+
+    e, points = prior.linear(past, TIME).modes.double(), [3, 17]
+    variance = torch.tensor([0.5, 0.2])
+    carried = prior.carry(past, TIME, lambda z: z.flatten(1)[:, points], torch.tensor([1.0, -1.0]), variance)
+    assert carried is not None
+    rho = 0.1 * 24 / float((1 - e.square().sum(dim=0)).sum())
+    s = e.T @ b @ e + rho * (torch.eye(24) - e.T @ e)
+    at = s[points]
+    gain = torch.linalg.solve(at[:, points] + torch.diag(variance.double()), at @ e.T)
+    torch.testing.assert_close(carried, b - (at @ e.T).T @ gain, rtol=1e-5, atol=1e-5)
+
+
+def test_what_it_carries_is_for_its_own_eofs(tmp_path: Path) -> None:
+    saved(tmp_path / "plain.safetensors")
+    plain, prior = StormPrior.load(tmp_path / "plain.safetensors"), with_background(tmp_path / "w.safetensors")
+    assert plain.signature is None and prior.signature is not None
+    assert plain.carry(history(), TIME, lambda z: z.flatten(1)[:, :1], torch.ones(1), torch.ones(1)) is None
+    assert prior.signature == with_background(tmp_path / "again.safetensors").signature
