@@ -151,7 +151,7 @@ def remember(prior: Prior, history: History, ensemble_MCHW: Tensor, carry: Tenso
 
 def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> Tensor | None:
     """What the next cycle must know of the error where nothing was assimilated; None: the spread says it all."""
-    return prior.linear(history, time).covariance if isinstance(prior, GaussianPrior) else None
+    return None if prior.signature is None else prior.linear(history, time).covariance
 
 
 def smallest_error(problem: Problem, prior: Prior) -> float:

@@ -64,6 +64,9 @@ class StormConfig(Section):
     blocks: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
     modes: int = Field(100, ge=0, description="EOFs of the linear-Gaussian guess that it improves on; 0: persistence")
+    background_modes: int = Field(
+        200, ge=0, description="EOFs of the background error covariance, estimated when training ends; 0: none"
+    )
     latents: int = Field(32, ge=0, description="latent tokens of the global attention; 0: none")
     tile: int = Field(0, ge=0, description="tokens of a tile along an axis; 0: softmax over everything")
     halo: int = Field(4, ge=0, description="tokens that a tile sees around it")
@@ -97,11 +100,11 @@ class SamplerConfig(Section):
 
     kind: Literal["dpm2m", "heun", "ancestral"] = "dpm2m"
     steps: int = Field(24, ge=2)
+    corrections: int = Field(0, ge=0, le=10, description="Langevin steps at every noise level, one denoiser call each")
+    tau: float = Field(0.1, gt=0, lt=2, description="length of a Langevin step")
     sigma_min: float | None = Field(None, gt=0, description="empty: 0.2 of the smallest standardised observation error")
     sigma_max: float | None = Field(None, gt=0, description="empty: from the prior")
     rho: float = Field(7.0, gt=0)
-    corrections: int = Field(0, ge=0, le=10, description="Langevin steps at every noise level, one denoiser call each")
-    tau: float = Field(0.1, gt=0, lt=2, description="length of a Langevin step")
 
     @model_validator(mode="after")
     def _ordered(self) -> "SamplerConfig":
@@ -123,9 +126,6 @@ class GuidanceConfig(Section):
     )
     tolerance: float = Field(1e-2, gt=0, lt=1)
     max_iterations: int = Field(20, ge=1)
-
-
-class LetkfConfig(Section):
     linearisations: int = Field(
         1, ge=1, le=10, description="jfps, mmps: of H at a noise level, at most; more where H bends, with damped steps"
     )
@@ -142,6 +142,9 @@ class LetkfConfig(Section):
         if self.kind == "dps" and self.likelihood != "gaussian":
             raise ValueError(f"dps knows no likelihood {self.likelihood}, only gaussian")
         return self
+
+
+class LetkfConfig(Section):
     """The local ensemble transform Kalman filter."""
 
     model: ForecastModel | None = Field(None, description=_MODEL)
@@ -189,7 +192,7 @@ class TrainConfig(Section):
     """Training of the STORM prior."""
 
     minutes: float | None = Field(None, gt=0, description="stop after this wall time")
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(4000, ge=0, description="0: only estimate the background error covariance of train.start")
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
@@ -211,6 +214,12 @@ class TrainConfig(Section):
     patience: int | None = Field(
         None, ge=1, description="validations without a smaller loss after which training ends; empty: never"
     )
+
+    @model_validator(mode="after")
+    def _something(self) -> "TrainConfig":
+        if self.steps == 0 and self.start is None:
+            raise ValueError("no steps at all need weights to begin with: train.start")
+        return self
 
     @field_validator("history_error")
     @classmethod
