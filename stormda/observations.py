@@ -33,6 +33,10 @@ class QC(IntEnum):
     BLACKLIST = 6  # named in the configuration
     STUCK = 7  # the same value for too long
     SPIKE = 8  # jumps away from the values before and after
+    CLUTTER = 12  # radar: an echo of the ground, the sea or aircraft, not of rain
+    SPECKLE = 13  # radar: an echo with next to no echo around it
+    BEAM = 14  # radar: the beam is too high there, too near the radar, or seen from too many sides
+    FOLDED = 15  # radar: the velocity is aliased, beyond what the radar can tell
     BACKGROUND = 20  # too far from the background
     CLIMATOLOGY = 21  # too far from the climatology of its place and season
     BUDDY = 22  # too far from what its neighbours say
@@ -75,6 +79,8 @@ SCHEMA = pa.schema(
         pa.field("azimuth", pa.float32()),  # degrees, radar; NaN elsewhere
         pa.field("elevation_angle", pa.float32()),  # degrees, radar
         pa.field("range", pa.float32()),  # m, radar
+        pa.field("count", pa.int32()),  # how many measurements the value is the mean of
+        pa.field("spread", pa.float32()),  # their standard deviation; NaN for a single one
     ]
 )
 
@@ -91,6 +97,8 @@ _DEFAULTS: dict[str, object] = {
     "azimuth": np.nan,
     "elevation_angle": np.nan,
     "range": np.nan,
+    "count": 1,
+    "spread": np.nan,
     "level_type": "surface",
 }
 

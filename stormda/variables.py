@@ -55,7 +55,7 @@ def _table(*rows: Variable) -> dict[str, Variable]:
     return {row.name: row for row in rows}
 
 
-_S, _P, _I = LevelType.SURFACE, LevelType.PRESSURE, LevelType.INDEX
+_S, _P, _H, _I = LevelType.SURFACE, LevelType.PRESSURE, LevelType.HEIGHT, LevelType.INDEX
 
 VOCABULARY: dict[str, Variable] = _table(
     Variable("msl", "Pa", "air_pressure_at_mean_sea_level", "mean sea level pressure", 86000, 110000, _S),
@@ -67,6 +67,10 @@ VOCABULARY: dict[str, Variable] = _table(
     Variable("v10", "m s-1", "northward_wind", "10 metre northward wind", -90, 90, _S),
     Variable("ws10", "m s-1", "wind_speed", "10 metre wind speed", 0, 90, _S),
     Variable("tp", "m", "lwe_thickness_of_precipitation_amount", "total precipitation", 0, 1, _S, Transform.LOG, 1e-4),
+    Variable("rr", "mm h-1", "lwe_precipitation_rate", "rain rate", 0, 1000, _S, Transform.LOG, 0.1),
+    Variable("dbzc", "dBZ", "equivalent_reflectivity_factor", "composite reflectivity", -40, 90, _S),
+    Variable("dbz", "dBZ", "equivalent_reflectivity_factor", "radar reflectivity", -40, 90, _H),
+    Variable("vr", "m s-1", "radial_velocity_of_scatterers_away_from_instrument", "radial velocity", -150, 150, _H),
     Variable("air", "K", "air_temperature", "air temperature at sigma 0.995", 180, 335, _S),
     Variable("z", "m2 s-2", "geopotential", "geopotential", -6000, 500000, _P),
     Variable("t", "K", "air_temperature", "air temperature", 140, 335, _P),

@@ -14,6 +14,8 @@ __all__ = [
     "MetarColumns",
     "MetarSource",
     "ObservationsConfig",
+    "RadarChecks",
+    "RadarSource",
     "ReaderLimits",
     "SourceConfig",
     "StationTable",
@@ -98,6 +100,9 @@ class ErrorModel(Section):
 
     instrument: float = Field(gt=0)
     representativeness: float = Field(0.0, ge=0)
+    correlation: float = Field(
+        0.0, ge=0, description="between levels of one report: distance in ln p over which it falls to 1/e; 0: none"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -222,8 +227,50 @@ class GhcnhSource(SourceConfig):
     kind: Literal["ghcnh"] = "ghcnh"
 
 
+class RadarChecks(Section):
+    """What radar echoes are held against when they are read; what fails gets a code and stays."""
+
+    nearest: float = Field(2000.0, ge=0, description="m; gates nearer to the radar are flagged")
+    highest: float = Field(12000.0, gt=0, description="m above mean sea level; beams higher than that are flagged")
+    speckle: int = Field(2, ge=0, le=8, description="fewest of the eight neighbours that must have an echo; 0: off")
+    correlation: float = Field(
+        0.8, ge=0, le=1, description="echoes whose co-polar correlation is lower are not rain, where it is measured"
+    )
+    texture: float = Field(
+        60.0, ge=0, description="dB2; mean squared step along the ray beyond which an echo that stands still is clutter"
+    )
+    still: float = Field(1.0, ge=0, description="m s-1; an echo that moves slower stands still, where that is measured")
+    dealiased: bool = Field(False, description="the velocities of the files are unfolded: no check for folding")
+    quality: float = Field(0.0, ge=0, le=1, description="least quality index of a composite's pixel, where it has one")
+
+
+class RadarSource(_NativeSource):
+    """Radar volumes (ODIM_H5, NEXRAD Level II, CfRadial), composites (ODIM, KNMI, MRMS) and gridded rain (NetCDF)."""
+
+    kind: Literal["radar"] = "radar"
+    cell: float | None = Field(
+        0.1, gt=0, le=10, description="degrees; gates of a cell are averaged to one value; empty: every gate is a value"
+    )
+    names: dict[VariableName, str] = Field({}, description="variable: its name in the file, where that is unusual")
+    no_echo: float = Field(
+        0.0, ge=-30, le=30, description="dBZ; what a gate without an echo counts as, and less than it"
+    )
+    unclear: Literal["missing", "no_echo"] = Field(
+        "missing", description="what a gate is where the file has one mark for `no echo` and for `not measured`"
+    )
+    checks: RadarChecks = RadarChecks()
+
+
 ObservationSource = Annotated[
-    TableSource | VobsSource | BufrSource | MetarSource | MadisSource | IodaSource | IsdSource | GhcnhSource,
+    TableSource
+    | VobsSource
+    | BufrSource
+    | MetarSource
+    | MadisSource
+    | IodaSource
+    | IsdSource
+    | GhcnhSource
+    | RadarSource,
     Field(discriminator="kind"),
 ]
 

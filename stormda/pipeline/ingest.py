@@ -36,6 +36,7 @@ from stormda.sources.ioda import read_ioda
 from stormda.sources.isd import read_isd
 from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
+from stormda.sources.radar import read_radar
 from stormda.sources.table import read_table
 from stormda.sources.vobs import read_vobs
 from stormda.store.archive import Archive, write_archive
@@ -55,6 +56,7 @@ READERS: dict[str, Callable[..., Observations]] = {
     "ioda": read_ioda,
     "isd": read_isd,
     "ghcnh": read_ghcnh,
+    "radar": read_radar,
 }
 _SECOND = np.timedelta64(1, "s")
 

@@ -28,7 +28,7 @@ import netCDF4
 import numpy as np
 
 from stormda import __version__
-from stormda.observations import QC, SCHEMA, Observations
+from stormda.observations import QC, Observations
 from stormda.store.netcdf import create, open_netcdf
 from stormda.types import Array
 
@@ -58,8 +58,11 @@ _PLACES: dict[str, tuple[str, dict[str, str]]] = {
     "azimuth": ("MetaData/sensorAzimuthAngle", {"units": "degree"}),
     "elevation_angle": ("MetaData/sensorElevationAngle", {"units": "degree"}),
     "range": ("MetaData/range", {"units": "m"}),
+    "count": ("MetaData/count", {"long_name": "measurements that the value is the mean of"}),
+    "spread": ("MetaData/spread", {"long_name": "standard deviation of these measurements"}),
 }
 """Where each column of an observation table goes, and its attributes."""
+_LATER = ("count", "spread")  # files of older versions have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +149,12 @@ def read_feedback(path: Path) -> Feedback:
         InputError: truncated, or another kind of file.
     """
     with open_netcdf(path, hint="stormda assimilate writes it again", layout=LAYOUT) as file:
-        columns = {column: np.asarray(file[place][:]) for column, (place, _) in _PLACES.items()}
+        there = file["MetaData"].variables
+        places = {c: place for c, (place, _) in _PLACES.items() if c not in _LATER or c in there}
+        columns = {column: np.asarray(file[place][:]) for column, place in places.items()}
         columns["time"] = columns["time"].astype("datetime64[us]")
         columns["withheld"] = columns["withheld"].astype(bool)
-        observations = Observations.of({field.name: columns[field.name] for field in SCHEMA})
+        observations = Observations.of(columns)
         background, analysis = (np.asarray(file[f"hofx_{x}/value"][:]).T for x in ("background", "analysis"))
         attributes = {name: str(file.getncattr(name)) for name in file.ncattrs() if name not in _OWN}
     return Feedback(observations, background, analysis, attributes)

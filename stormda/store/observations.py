@@ -226,6 +226,9 @@ class ObservationStore:
         except (pa.ArrowException, OSError) as error:
             hint = f"stormda ingest reads source '{batch.source}' again"
             raise InputError(f"a batch of observations is damaged: {error}", file=path, hint=hint) from error
+        for name, value in (("count", 1), ("spread", float("nan"))):  # batches of older versions have none
+            i = SCHEMA.get_field_index(name)
+            table = table.set_column(i, SCHEMA.field(i), table.column(name).fill_null(value))
         return Observations(table.cast(SCHEMA))
 
     def _patiently(self, attempt: Callable[[], _Result]) -> _Result:
