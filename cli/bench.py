@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import failure, options
 from .command import Setup, command
 from .console import Console
 
@@ -136,6 +136,42 @@ def reach(
     with console.progress() as progress:
         result = stage(weights, sigma=sigma, asked=tokens, members=members, seed=seed, progress=progress)
     console.result(result)
+
+
+@app.command()
+@command
+def pair(
+    *,
+    setup: Setup,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of each training.")] = 2000,
+    plain: Annotated[bool, typer.Option("--plain", help="A third network: softmax alone, without latents.")] = False,
+    samples: Annotated[int, typer.Option("--samples", metavar="N", help="Of the comparison, a noise level.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", help="How many are asked how far they look.")] = 16,
+    dry_run: options.DryRun = False,
+    console: Console,
+) -> None:
+    """Train the network with its tiles and the same with softmax over everything, and compare loss and reach.
+
+    It may be stopped at any moment and goes on when it is started again. Writes bench/pair/STEPS/ in the run.
+
+    Example: stormda bench pair -c examples/sqg/attention.yaml --steps 2000
+    """
+    config = setup.load()
+    from stormda.pipeline.bench_pair import pair as stage
+
+    with failure.patient() as stop:
+        with console.progress() as progress:
+            result = stage(
+                config,
+                steps=steps,
+                plain=plain,
+                samples=samples,
+                tokens=tokens,
+                dry_run=dry_run,
+                progress=progress,
+                stop=stop,
+            )
+        console.result(result)
 
 
 @app.command()

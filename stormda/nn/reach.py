@@ -6,12 +6,13 @@ the patch i and all planes of the input in the patch j. With a vector v of rando
 if their distance is more than half of the largest one in the domain, around axes that wrap.
 """
 
-__all__ = ["far_from", "reach"]
+__all__ = ["far_from", "inputs_of", "reach"]
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stormda.nn.embedding import Patches
 
@@ -25,6 +26,18 @@ def far_from(token: int, patches: Patches) -> Tensor:
         square += (torch.minimum(apart, count - apart) if wraps else apart) ** 2
         largest += (count // 2 if wraps else count - 1) ** 2
     return square > largest / 4
+
+
+def inputs_of(model: nn.Module, part: nn.Module, *arguments: Any) -> tuple[Any, ...]:
+    """What a part of a model is given when the model is given `arguments`."""
+    seen: list[tuple[Any, ...]] = []
+    handle = part.register_forward_pre_hook(lambda _, given: seen.append(given))
+    try:
+        with torch.no_grad():
+            model(*arguments)
+    finally:
+        handle.remove()
+    return seen[0]
 
 
 def reach(

@@ -12,7 +12,6 @@ __all__ = ["ReachResult", "Row", "reach"]
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -149,10 +148,7 @@ def _inputs(
     x = model.guess(*known).gaussian().sample(torch.randn(shape, generator=g))
     x_t = x + sigma * torch.randn(shape, generator=g)
     season = torch.as_tensor(forcing(np.asarray([_SEASON])))
-    seen: list[Any] = []
-    handle = model.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
-    with torch.no_grad():
-        model(x_t, torch.full((members,), sigma), *known, season)
-    handle.remove()
     assert isinstance(model.network, Storm)
-    return model.network, seen[0][0], seen[0][1:]
+    level = torch.full((members,), sigma)
+    state_BPCHW, *rest = jacobian.inputs_of(model, model.network, x_t, level, *known, season)
+    return model.network, state_BPCHW, rest
