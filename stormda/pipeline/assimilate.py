@@ -18,6 +18,7 @@ from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
 from stormda.operators.build import build_operator
+from stormda.operators.correlate import decorrelation
 from stormda.operators.stack import Stack
 from stormda.pipeline import build
 from stormda.pipeline.history import Past, find_past
@@ -146,7 +147,7 @@ def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[st
         checked = checked.replace(qc=np.where(keep, np.int32(QC.NOT_ASSIMILATED), checked["qc"]))
         z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
     elif keep.any():
-        problem = _problem(cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
+        problem = _problem(config, cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
         _none(config, cycle)
@@ -181,15 +182,25 @@ def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[st
 
 
 def _problem(
-    cycle: np.datetime64, past: Past, background: Tensor, operator: Stack, used: Observations, decode: Mapping2
+    config: Config,
+    cycle: np.datetime64,
+    past: Past,
+    background: Tensor,
+    operator: Stack,
+    used: Observations,
+    decode: Mapping2,
 ) -> methods.Problem:
-    """The observations that are used, in standardised space."""
+    """The observations that are used, in standardised space, so that their errors are not correlated."""
+    variance = torch.as_tensor(used["error"] ** 2) + operator.extra_variance
+    sources = config.observations.sources
+    lengths = {(s, v): error.correlation for s, source in sources.items() for v, error in source.errors.items()}
+    apart = decorrelation(used, variance, lengths)
     return methods.Problem(
         time=cycle,
         history=past.history,
-        operator=lambda z: operator(decode(z)),
-        y=torch.tensor(used["value"]),
-        variance=torch.as_tensor(used["error"] ** 2) + operator.extra_variance,
+        operator=lambda z: apart(operator(decode(z))),
+        y=apart(torch.tensor(used["value"])),
+        variance=variance,
         background=background,
         places=Places(used["latitude"], used["longitude"]),
     )
