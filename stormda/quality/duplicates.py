@@ -20,7 +20,7 @@ from stormda.quality.scope import in_scope
 from stormda.types import Array
 
 _WORDS = ("station_id", "variable", "level_type")
-_NUMBERS = ("level", "interval", "time")
+_SERIES = ("level", "interval", "azimuth", "range")  # the last two of a radar, which sees many places
 
 
 def check_duplicates(observations: Observations, check: CheckConfig) -> Observations:
@@ -29,12 +29,12 @@ def check_duplicates(observations: Observations, check: CheckConfig) -> Observat
     rank = _ranks(_words(observations, "source")[used], check.prefer)
     used = used[np.argsort(rank, kind="stable")]
     keys = pd.DataFrame({name: _codes(observations, name)[used] for name in _WORDS})
-    for name in _NUMBERS:
+    for name in (*_SERIES, "time"):
         keys[name] = observations[name][used]
     bad = np.zeros(len(observations), dtype=bool)
     bad[used[keys.duplicated(keep="first").to_numpy()]] = True
     if check.span is not None:
-        series = keys.groupby([*_WORDS, "level", "interval"], dropna=False, sort=False).ngroup().to_numpy()
+        series = keys.groupby([*_WORDS, *_SERIES], dropna=False, sort=False).ngroup().to_numpy()
         rest = ~bad[used]
         bad[used[rest]] |= _near(observations, used[rest], series[rest], check.span)
     return observations.flag(bad, QC.DUPLICATE)
