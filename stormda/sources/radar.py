@@ -29,6 +29,7 @@ import numpy as np
 from stormda.config import RadarSource
 from stormda.errors import InputError
 from stormda.observations import QC, Observations
+from stormda.sources.dataset import open_dataset
 from stormda.sources.files import expand, read_bytes
 from stormda.sources.radar_beam import gate_heights, gate_places
 from stormda.sources.radar_checks import speckle, sweep_codes
@@ -78,7 +79,7 @@ def form_of(path: Path) -> tuple[bool, str]:
             if "what" in file and "object" in file["what"].attrs:
                 return _is_volume(file["what"].attrs["object"]), "odim"
     if head[:4] == b"\x89HDF" or head[:3] == b"CDF":
-        with netCDF4.Dataset(path) as data:
+        with netCDF4.Dataset(path) if head[:3] != b"CDF" else open_dataset(path, "") as data:  # or cut: see there
             if any(g.startswith("sweep") for g in data.groups):
                 return True, "cfradial2"
             return ({"sweep_start_ray_index", "range", "azimuth"} <= set(data.variables)), (

@@ -288,7 +288,7 @@ def _netcdf(path: Path, names: Mapping[str, str], unclear: bool) -> list[Image]:
     return images
 
 
-def _rain(name: str, data: netCDF4.Variable[Any], names: Mapping[str, str]) -> tuple[str, float] | None:
+def _rain(name: str, data: "netCDF4.Variable[Any]", names: Mapping[str, str]) -> tuple[str, float] | None:
     """Which variable this is, and its scale; None where it is none."""
     wanted = {v: k for k, v in names.items()}.get(name)
     unit, standard = (str(getattr(data, a, "")).strip() for a in ("units", "standard_name"))
@@ -299,7 +299,7 @@ def _rain(name: str, data: netCDF4.Variable[Any], names: Mapping[str, str]) -> t
     return by_unit if wanted is not None or rain else None
 
 
-def _places(file: netCDF4.Dataset, data: netCDF4.Variable[Any], path: Path) -> tuple[Array, Array]:
+def _places(file: netCDF4.Dataset, data: "netCDF4.Variable[Any]", path: Path) -> tuple[Array, Array]:
     """Latitude and longitude of every pixel: as the file has them, or by its projection."""
     across = data.dimensions[-2:]
     found: dict[str, Array] = {}
@@ -327,13 +327,13 @@ def _places(file: netCDF4.Dataset, data: netCDF4.Variable[Any], path: Path) -> t
     return np.asarray(latitude), np.asarray(longitude)
 
 
-def _metres(axis: netCDF4.Variable[Any]) -> Array:
+def _metres(axis: "netCDF4.Variable[Any]") -> Array:
     scale = 1000.0 if str(getattr(axis, "units", "m")).lower() in ("km", "kilometer", "kilometre") else 1.0
     return np.asarray(axis[...], dtype=np.float64) * scale
 
 
 def _times(
-    file: netCDF4.Dataset, data: netCDF4.Variable[Any], variable: str, path: Path
+    file: netCDF4.Dataset, data: "netCDF4.Variable[Any]", variable: str, path: Path
 ) -> list[tuple[np.datetime64, float]]:
     """Time and interval of every picture of a variable: from bounds, or from a start time beside the end."""
     clocks = {n: v for n, v in file.variables.items() if " since " in str(getattr(v, "units", ""))}
@@ -355,7 +355,7 @@ def _times(
     return list(zip(ends, seconds.astype(float), strict=True))
 
 
-def _dates(clock: netCDF4.Variable[Any], unit: str | None = None) -> Array:
+def _dates(clock: "netCDF4.Variable[Any]", unit: str | None = None) -> Array:
     calendar = str(getattr(clock, "calendar", "standard"))
     dates = netCDF4.num2date(np.ravel(clock[...]), unit or clock.units, calendar, only_use_cftime_datetimes=False)
     return np.array([np.datetime64(d.replace(tzinfo=None), "us") for d in np.asarray(dates).ravel()])

@@ -17,7 +17,9 @@ A velocity without an echo is missing, for nothing was there to move.
 
 __all__ = ["Moment", "Site", "Sweep", "read_volume"]
 
+import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ import xarray as xr
 
 from stormda.errors import InputError
 from stormda.types import Array
+
+log = logging.getLogger(__name__)
 
 _NAMES = {  # the first that a sweep has
     "dbz": ("DBZH", "DBZ", "DBZV", "reflectivity", "reflectivity_horizontal", "corrected_reflectivity", "REF", "TH"),
@@ -104,7 +108,13 @@ def read_volume(path: Path, form: str, names: Mapping[str, str], unclear: bool) 
     """
     import xradar  # with matplotlib and dask behind it: for the worker alone
 
-    tree: xr.DataTree = getattr(xradar.io, f"open_{_OPEN[form]}_datatree")(path, mask_and_scale=False)
+    # From memory: where a NEXRAD file ends with a negative length, xradar would ask for 4 GiB.
+    data = path.read_bytes() if form == "nexrad" else path
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        tree: xr.DataTree = getattr(xradar.io, f"open_{_OPEN[form]}_datatree")(data, mask_and_scale=False)
+    for text in dict.fromkeys(str(w.message) for w in said if "ncomplete" in str(w.message)):
+        log.warning("%s: %s", path, text.split("\n")[0])
     try:
         place = [float(np.asarray(tree[n].values).ravel()[0]) for n in ("latitude", "longitude", "altitude")]
         site = Site(_name(tree.attrs, path if form == "odim" else None), *place)
