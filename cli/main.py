@@ -12,6 +12,7 @@ from stormda import __version__
 
 from . import bench, config, cycle, failure
 from .assimilate import assimilate
+from .bias import bias
 from .check import check
 from .demo import demo
 from .doctor import doctor
@@ -40,6 +41,7 @@ app.add_typer(config.app, name="config", rich_help_panel="Begin")
 app.command(rich_help_panel="Begin")(check)
 app.command(rich_help_panel="Work")(ingest)
 app.command(rich_help_panel="Work")(train)
+app.command(rich_help_panel="Work")(bias)
 app.command(rich_help_panel="Work")(assimilate)
 app.command(rich_help_panel="Work")(forecast)
 app.command(rich_help_panel="Work")(verify)

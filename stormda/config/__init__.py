@@ -16,6 +16,7 @@ __all__ = [
     "ArchiveConfig",
     "ArchiveWorld",
     "AssimilateConfig",
+    "BiasConfig",
     "BufrSource",
     "CheckConfig",
     "Column",
@@ -52,6 +53,7 @@ __all__ = [
     "SqgWorld",
     "StationTable",
     "StormConfig",
+    "SuperobConfig",
     "TableSource",
     "TrainConfig",
     "TuneConfig",
@@ -80,7 +82,14 @@ from stormda.config.methods import (
     TrainConfig,
     VerifyConfig,
 )
-from stormda.config.quality import CheckConfig, OperatorConfig, QualityConfig, WithholdConfig
+from stormda.config.quality import (
+    BiasConfig,
+    CheckConfig,
+    OperatorConfig,
+    QualityConfig,
+    SuperobConfig,
+    WithholdConfig,
+)
 from stormda.config.reading import dump, load, schema
 from stormda.config.sources import (
     ArchiveConfig,

@@ -1,9 +1,10 @@
 """From state to observation, and the checks between them: operators, quality control, withheld stations."""
 
-__all__ = ["CheckConfig", "OperatorConfig", "QualityConfig", "WithholdConfig"]
+__all__ = ["BiasConfig", "CheckConfig", "OperatorConfig", "QualityConfig", "SuperobConfig", "WithholdConfig"]
 
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from stormda.config.fields import ChannelName, Duration, InputPath, Section, Seeds, VariableName
@@ -81,9 +82,34 @@ class WithholdConfig(Section):
     stations: tuple[str, ...] = Field((), description="named stations instead of a fraction")
 
 
+class SuperobConfig(Section):
+    """Dense reports become one a cell of the analysis grid, with their number and spread."""
+
+    variables: tuple[VariableName, ...] = Field((), description="empty: all")
+    platforms: tuple[str, ...] = Field((), description="empty: all")
+    count: int = Field(2, ge=2, description="fewest reports of a cell; where there are fewer they stay as they are")
+    span: Duration = Field(np.timedelta64(3600, "s"), description="reports of a cell further apart in time stay apart")
+    shared: float = Field(0.5, ge=0, le=1, description="share of the error variance that reports of a cell have alike")
+
+
+class BiasConfig(Section):
+    """The correction of station biases: a running mean of innovations, and height where that is short."""
+
+    variables: tuple[VariableName, ...] = Field((), description="that are corrected; empty: none")
+    path: str = Field("bias.parquet", description="what `stormda bias` learns, below run_dir unless absolute")
+    update: bool = Field(False, description="learn on from every analysis; else the correction stays as it is")
+    memory: Duration = Field(np.timedelta64(30 * 86400, "s"), description="an innovation of this age counts 1/e")
+    max_age: Duration = Field(np.timedelta64(60 * 86400, "s"), description="what is not renewed this long is forgotten")
+    hours: Duration | None = Field(np.timedelta64(6 * 3600, "s"), description="parts of the day; empty: one")
+    shrink: float = Field(5.0, ge=0, description="innovations that the guess from the height is worth")
+    height: bool = Field(True, description="guess from the height of the station where little is known")
+
+
 class QualityConfig(Section):
     """Checks in the order they run: `static` at ingest, `dynamic` against the background."""
 
     static: tuple[CheckConfig, ...] = (CheckConfig(check="range"), CheckConfig(check="duplicates"))
     dynamic: tuple[CheckConfig, ...] = (CheckConfig(check="background", limit=5.0),)
+    superob: tuple[SuperobConfig, ...] = Field((), description="after the dynamic checks")
+    bias: BiasConfig = BiasConfig()
     withhold: WithholdConfig = WithholdConfig()

@@ -41,6 +41,11 @@ class Stack:
         parts = tuple((operator.subset(keep[rows]), number[rows[keep[rows]]]) for operator, rows in self.parts)
         return Stack(parts, self.extra_variance[torch.as_tensor(keep)])
 
+    def beside(self, other: "Stack") -> "Stack":
+        """The rows of both, those of `other` last."""
+        moved = tuple((operator, rows + len(self)) for operator, rows in other.parts)
+        return Stack((*self.parts, *moved), torch.cat([self.extra_variance, other.extra_variance]))
+
     @cached_property
     def _order(self) -> Tensor | None:
         order = np.argsort(np.concatenate([rows for _, rows in self.parts]))

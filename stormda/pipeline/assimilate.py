@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,13 +18,14 @@ from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
-from stormda.operators.build import build_operator
 from stormda.operators.correlate import decorrelation
 from stormda.operators.stack import Stack
 from stormda.pipeline import build
+from stormda.pipeline.bias import find_bias, learned_from
 from stormda.pipeline.history import Past, find_past
+from stormda.pipeline.observed import observe
 from stormda.pipeline.product import Job, Product, publish, tally
-from stormda.quality.dynamic import run_dynamic
+from stormda.quality.bias import correct, estimate
 from stormda.quality.withhold import withhold
 from stormda.time import Window, format_time
 from stormda.types import Array, Mapping2, Progress, silent
@@ -33,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CycleResult:
-    """One analysis: where it is and what went into it."""
+    """One analysis: where it is and what went into it; `absent` are sources without any observation."""
 
     cycle: str
     split: int
@@ -43,6 +45,7 @@ class CycleResult:
     withheld: int
     rejected: int
     seconds: float
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def assimilate(
         progress(f"{format_time(job.cycle)} {method}", number, len(jobs))
         done.append(_one(job, dry_run, backgrounds))
     progress(f"{method} done", len(jobs), len(jobs))
+    _say_absent(config, done)
     return AssimilateResult(method, config.assimilate.ensemble, tuple(done))
 
 
@@ -115,16 +119,26 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
     past = find_past(config, job.prior, job.method, job.cycle, job.split)
     there = _observations(config, job.cycle, lenient=job.instead is not None)
     observations = withhold(there, config.quality.withhold, job.split)
+    known = find_bias(config, job.method, job.cycle, job.split)
+    if known is not None:
+        observations = correct(observations, estimate(known, observations, job.cycle, config.quality.bias))
+    absent = tuple(sorted(set(config.observations.sources) - set(observations["source"].tolist())))
     if not dry_run:
-        product = _draw(job, past, observations, backgrounds)
+        product = _draw(job, past, observations, backgrounds, known)
         publish(job, product)
         observations = product.observations
     seconds = round(perf_counter() - start, 2)
     where = format_time(job.cycle), job.split, str(job.folder)
-    return CycleResult(*where, past.origin, *tally(observations), seconds)
+    return CycleResult(*where, past.origin, *tally(observations), seconds, absent)
 
 
-def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[str, Tensor]) -> Product:
+def _draw(
+    job: Job,
+    past: Past,
+    observations: Observations,
+    backgrounds: dict[str, Tensor],
+    bias: pd.DataFrame | None,
+) -> Product:
     """Background, checks against it, posterior.
 
     z is standardised, x = decode(z) physical; H acts on x, so that H(decode(z)) is what the posterior sees.
@@ -135,12 +149,8 @@ def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[st
     z_background = _background(job, past, settings, backgrounds)
     background = decode(z_background)
 
-    previous = None if past.time is None or past.mean is None else (past.time, past.mean)
-    operator, observations, rows = build_operator(
-        observations, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=config.path
-    )
-    hx_background = operator(background).numpy()
-    checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx_background, None)
+    seen = observe(config, prior, cycle, past, observations, background)
+    operator, observations, rows, checked = seen.operator, seen.observations, seen.rows, seen.checked
 
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
     if job.instead is not None:
@@ -161,10 +171,11 @@ def _draw(job: Job, past: Past, observations: Observations, backgrounds: dict[st
         analysis=analysis,
         carry=carry,
         observations=_merge(observations, checked, rows),
-        hx_background=_scatter(hx_background, rows, n),
+        hx_background=_scatter(seen.background, rows, n),
         hx_analysis=_scatter(operator(analysis).numpy(), rows, n),
         history=past.origin,
         settings=settings,
+        bias=learned_from(config, bias, seen.checked, seen.background),
     )
 
 
@@ -221,6 +232,16 @@ def _observations(config: Config, cycle: np.datetime64, lenient: bool) -> Observ
         log.warning(what)
     wanted_names = list(config.observations.sources)
     return observations.where(np.isin(source.astype(str), wanted_names)) if wanted_names else observations
+
+
+def _say_absent(config: Config, done: Sequence[CycleResult]) -> None:
+    """Name each optional source that gave nothing, once; the other policies have spoken by themselves."""
+    for name, source in config.observations.sources.items():
+        without = sum(name in result.absent for result in done)
+        if source.policy == "optional" and without:
+            known = [row for row in build.store(config).summary() if row["source"] == name]
+            there = f"it has some from {known[0]['first']} to {known[0]['last']}" if known else "nothing is ingested"
+            log.warning("source '%s' has no observation in %d of %d windows: %s", name, without, len(done), there)
 
 
 def _none(config: Config, cycle: np.datetime64) -> None:

@@ -3,6 +3,7 @@
     background.nc, analysis.nc   the ensembles, physical units
     feedback.nc                  every observation of the window, its QC code, and H(x) of both ensembles
     config.yaml                  the configuration, every default and override written out; works from where it is
+    bias.parquet                 biases of stations, where the analysis learns them
     provenance.json              how to make it again: versions, seeds, counts, hashes of the inputs
 
 The folder appears at once and complete, or not at all.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from stormda import config as configuration
@@ -23,6 +25,7 @@ from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
+from stormda.pipeline.bias import write_bias
 from stormda.pipeline.history import BASIS
 from stormda.pipeline.layout import analysis_folder
 from stormda.quality.report import counts
@@ -79,6 +82,7 @@ class Product:
         hx_background, hx_analysis: H(x) of each member [M, N], NaN where an observation has no operator.
         history: where the past came from: `analysis`, `archive` or `cold start`.
         settings: how the members were drawn.
+        bias: of stations, after this analysis; None where none is learned.
     """
 
     background: Tensor
@@ -89,6 +93,7 @@ class Product:
     hx_analysis: Array
     history: str
     settings: Settings
+    bias: pd.DataFrame | None = None
 
 
 def publish(job: Job, product: Product) -> None:
@@ -105,6 +110,8 @@ def publish(job: Job, product: Product) -> None:
         _ensemble(folder / "analysis.nc", job, product.analysis, attributes, product.carry)
         hx = product.hx_background, product.hx_analysis
         write_feedback(folder / "feedback.nc", product.observations, *hx, attributes)
+        if product.bias is not None:
+            write_bias(folder / "bias.parquet", product.bias)
         write_text(folder / "config.yaml", configuration.dump(job.config, job.folder))
         facts = _facts(job, product) | {"used": used, "withheld": withheld}
         write_json(folder / "provenance.json", provenance(configuration.dump(job.config), **facts))
@@ -159,7 +166,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
         "seed": job.config.assimilate.seed,
         "members": len(product.analysis),
         "history": product.history,
-        "counts": counts(product.observations),
+        "counts": dict.fromkeys(job.config.observations.sources, {}) | counts(product.observations),
         "sampler": product.settings.facts(),
         "inputs": _inputs(job, product.observations),
     }

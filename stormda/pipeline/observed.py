@@ -1,0 +1,89 @@
+"""What the observations of a window say of the background: operator, checks against it, super-observations."""
+
+__all__ = ["Observed", "observe"]
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.assimilation.prior import Prior
+from stormda.config import Config
+from stormda.observations import Observations
+from stormda.operators.build import build_operator
+from stormda.operators.stack import Stack
+from stormda.pipeline.history import Past
+from stormda.quality.climatology import Climate
+from stormda.quality.dynamic import run_dynamic
+from stormda.quality.superob import superob
+from stormda.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The observations of a window and H over those that have an operator.
+
+    Args:
+        operator: H of n rows.
+        observations: all N rows, super-observations last.
+        rows: the numbers of the n rows, int64 [n].
+        checked: the n rows with the codes of the dynamic checks.
+        background: H of the background's members [M, n].
+    """
+
+    operator: Stack
+    observations: Observations
+    rows: Array
+    checked: Observations
+    background: Array
+
+
+def observe(
+    config: Config, prior: Prior, cycle: np.datetime64, past: Past, observations: Observations, background: Tensor
+) -> Observed:
+    """Build H, check the observations against H of the background [M, C, H, W], and merge dense reports."""
+    previous = None if past.time is None or past.mean is None else (past.time, past.mean)
+
+    def built(rows: Observations) -> tuple[Stack, Observations, Array]:
+        return build_operator(
+            rows, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=config.path
+        )
+
+    operator, observations, rows = built(observations)
+    hx = operator(background).numpy()
+    climate = _climate(config, prior, cycle, observations.take(rows))
+    checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx, None, climate, cycle)
+    seen = Observed(operator, observations, rows, checked, hx)
+    if not config.quality.superob:
+        return seen
+    both = superob(checked, prior.grid, config.quality.superob)
+    if len(both) == len(checked):
+        return seen
+    there = np.arange(len(both)) < len(checked)
+    own, new, new_rows = built(both.where(~there))
+    return replace(
+        seen,
+        operator=operator.beside(own),
+        observations=Observations.concat([observations, new]),
+        rows=np.append(rows, len(observations) + new_rows),
+        checked=Observations.concat([both.where(there), new.take(new_rows)]),
+        background=np.concatenate([hx, own(background).numpy()], axis=1),
+    )
+
+
+def _climate(config: Config, prior: Prior, cycle: np.datetime64, observations: Observations) -> Climate | None:
+    """H of the climatology and one standard deviation of its anomalies, where a check asks for it.
+
+    H is of the cycle alone: time interpolation from an analysis would make the climatology narrower.
+    """
+    if not any(check.check == "climatology" for check in config.quality.dynamic):
+        return None
+    operator, _, _ = build_operator(
+        observations, prior.grid, prior.channels, config.operators, cycle, resolve=config.path
+    )
+    decode = prior.normaliser.decoder(cycle)
+    anomalies = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)[:, None, None, None]
+    states = decode(anomalies.expand(3, len(prior.channels), *prior.grid.shape))
+    centre, above, below = operator(states).numpy()
+    return Climate(centre, np.maximum(np.abs(above - centre), np.abs(below - centre)))
