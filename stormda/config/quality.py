@@ -5,7 +5,7 @@ __all__ = ["BiasConfig", "CheckConfig", "OperatorConfig", "QualityConfig", "Supe
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from stormda.config.fields import ChannelName, Duration, InputPath, Section, Seeds, VariableName
 
@@ -27,13 +27,22 @@ _OPTIONS = {  # of each check, beside `variables` and `platforms`
 class OperatorConfig(Section):
     """How the state becomes an observed variable, where it is not the channel of the same name and level."""
 
-    kind: Literal["interpolate", "height", "level", "wind_speed"] = "interpolate"
+    kind: Literal["interpolate", "height", "level", "wind_speed", "reflectivity", "radial_velocity"] = "interpolate"
     channel: ChannelName | None = Field(None, description="the channel that is observed; empty: by name and level")
     lapse_rate: float = Field(0.0065, description="K m-1, for kind height")
     orography: InputPath | None = Field(
         None, description="NetCDF file, the grid's surface height [m]; empty: no correction"
     )
     tolerance: float = Field(0.0, ge=0, description="hPa, for kind level: how far from the channel's level")
+    z_r: tuple[PositiveFloat, PositiveFloat] = Field(
+        (200.0, 1.6), description="a and b of Z = a R^b, for kind reflectivity"
+    )
+    factor: float = Field(1.0, gt=0, description="for kind reflectivity: mm h-1 per unit of the channel")
+    floor: float = Field(0.0, description="dBZ without rain, for kind reflectivity: `no_echo` of the source")
+    reach: float = Field(500.0, ge=0, description="m beyond the lowest and highest level, for kind radial_velocity")
+    zero: float | None = Field(
+        None, description="values up to this say only that there was no more, such as `no rain`; empty: all are values"
+    )
 
 
 class CheckConfig(Section):

@@ -18,9 +18,11 @@ from stormda.errors import ConfigError
 from stormda.grid import Grid
 from stormda.observations import QC, Observations
 from stormda.operators.base import Operator
+from stormda.operators.censored import Censored
 from stormda.operators.height import height_shift, read_orography
 from stormda.operators.interpolate import Affine, weights_of
 from stormda.operators.match import Match, match
+from stormda.operators.radar import Reflectivity, radial_velocity
 from stormda.operators.stack import Stack
 from stormda.operators.time_linear import Frames
 from stormda.operators.wind import WindSpeed
@@ -65,8 +67,8 @@ def build_operator(
     observations = _correct_heights(found, observations, grid, configs, (index, weight), resolve)
     rows = np.flatnonzero(observations["qc"] == QC.USED)
     _check_errors(observations, rows)
-    times = observations["time"][rows]
-    return _stack(found.take(rows), index[rows], weight[rows], frames, times, grid), observations, rows
+    used = observations.take(rows)
+    return _stack(found.take(rows), index[rows], weight[rows], frames, used, configs, grid), observations, rows
 
 
 def _flag_places(observations: Observations, weight: Array, frames: Frames) -> Observations:
@@ -111,20 +113,61 @@ def _check_errors(observations: Observations, rows: Array) -> None:
         )
 
 
-def _stack(found: Match, index: Array, weight: Array, frames: Frames, times: Array, grid: Grid) -> Stack:
+def _stack(
+    found: Match,
+    index: Array,
+    weight: Array,
+    frames: Frames,
+    used: Observations,
+    configs: Mapping[str, OperatorConfig],
+    grid: Grid,
+) -> Stack:
     """The operators of rows that all have their channels."""
-    points = grid.shape[0] * grid.shape[1]
+    points, times, variables = grid.shape[0] * grid.shape[1], used["time"], used["variable"]
     variance = torch.zeros(len(times), dtype=torch.float64)
 
     def component(channel: Array, at: Array) -> Affine:
         h = Affine.of(channel[at], index[at], weight[at], points).scaled(found.factor[at], found.shift[at])
+        return blended(h, at)
+
+    def blended(h: Affine, at: Array) -> Affine:
         h, extra = frames.blend(h, times[at])
         rows = torch.as_tensor(at)
         variance[rows] = torch.maximum(variance[rows], extra)  # of u and v the larger: speed varies no more than that
         return h
 
-    plain, speed = np.flatnonzero(~found.speed), np.flatnonzero(found.speed)
+    other = found.speed | found.rain | found.radial
+    plain, speed, radial = np.flatnonzero(~other), np.flatnonzero(found.speed), np.flatnonzero(found.radial)
     parts: list[tuple[Operator, Array]] = [(component(found.first, plain), plain)]
     if speed.size:
         parts.append((WindSpeed(component(found.first, speed), component(found.second, speed)), speed))
-    return Stack(tuple(parts), variance)
+    if radial.size:
+        azimuth, elevation = (used[n].astype(np.float64)[radial] for n in ("azimuth", "elevation_angle"))
+        between = found.beam[radial], found.share[radial]
+        h = radial_velocity(*between, azimuth, elevation, index[radial], weight[radial], points)
+        parts.append((blended(h, radial), radial))
+    for name in np.unique(variables[found.rain].astype(str)):
+        rain, config = np.flatnonzero(found.rain & (variables == name)), configs[name]
+        a, b = config.z_r
+        parts.append((Reflectivity(component(found.first, rain), a, b, config.floor), rain))
+    return Stack(tuple(_censor(parts, used, configs)), variance)
+
+
+def _censor(
+    parts: list[tuple[Operator, Array]], used: Observations, configs: Mapping[str, OperatorConfig]
+) -> list[tuple[Operator, Array]]:
+    """The same rows, those that say only `no more than this` by a censored operator."""
+    limit = np.full(len(used), -np.inf)
+    for name, config in configs.items():
+        if config.zero is not None:
+            limit[used["variable"] == name] = config.zero
+    dry = used["value"] <= limit
+    if not dry.any():
+        return parts
+    out: list[tuple[Operator, Array]] = []
+    for operator, at in parts:
+        out.append((operator.subset(~dry[at]), at[~dry[at]]))
+        rows = at[dry[at]]
+        numbers = (torch.as_tensor(c[rows], dtype=torch.float64) for c in (used["value"], limit, used["error"]))
+        out.append((Censored(operator.subset(dry[at]), *numbers), rows))
+    return out

@@ -6,6 +6,8 @@ Kinds of operators:
     height        the same, for 2-metre temperature at the station's height (height.py)
     level         the nearest channel of the variable within a tolerance in pressure (level.py)
     wind_speed    the two components at the observation's level (wind.py)
+    reflectivity  of the rain rate, the channel that is named, or rr (radar.py)
+    radial_velocity   the two components at the height of a radar's beam (radar.py)
 
 Anything else has no operator.
 """
@@ -13,7 +15,7 @@ Anything else has no operator.
 __all__ = ["Match", "match"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,10 +23,13 @@ from stormda.config import OperatorConfig
 from stormda.errors import ConfigError
 from stormda.observations import Observations
 from stormda.operators.level import level_factor, level_shift
+from stormda.operators.radar import standard_height, vertical
 from stormda.operators.wind import COMPONENTS
 from stormda.types import Array
 from stormda.variables import VOCABULARY, Channel, LevelType
 
+RAIN = "rr"
+"""The channel whose reflectivity is seen where the configuration names none."""
 _SAME = 1e-3  # two level values closer than this are one level
 
 
@@ -36,6 +41,10 @@ class Match:
         speed: bool [N], whether the wind's speed is seen.
         first, second: int64 [N], channel numbers; -1 where there is none; `second` is v beside u for wind speed.
         factor, shift: float64 [N], of the interpolated value: y = factor x + shift.
+        rain: bool [N], whether the reflectivity of the interpolated value is seen.
+        radial: bool [N], whether the wind along a beam is seen.
+        beam: int64 [N, 4], channels of u below and above the beam, v below and above it; -1 where there is none.
+        share: float64 [N], of the level above.
     """
 
     speed: Array
@@ -43,23 +52,35 @@ class Match:
     second: Array
     factor: Array
     shift: Array
+    rain: Array
+    radial: Array
+    beam: Array
+    share: Array
+
+    @classmethod
+    def none(cls, n: int) -> "Match":
+        """N observations that see nothing yet."""
+        no, nowhere = np.zeros(n, dtype=bool), np.full(n, -1)
+        return cls(
+            no, nowhere, nowhere.copy(), np.ones(n), np.zeros(n), no.copy(), no.copy(), np.full((n, 4), -1), np.zeros(n)
+        )
 
     @property
     def nothing(self) -> Array:
         """Bool [N], whether nothing maps the state to the observation."""
-        return np.asarray((self.first < 0) | (self.speed & (self.second < 0)))
+        wind = np.where(self.radial, (self.beam < 0).any(axis=1), self.first < 0)
+        return np.asarray(wind | (self.speed & (self.second < 0)))
 
     def take(self, rows: Array) -> "Match":
         """The rows of the given numbers."""
-        return Match(self.speed[rows], self.first[rows], self.second[rows], self.factor[rows], self.shift[rows])
+        return Match(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def match(
     observations: Observations, channels: tuple[Channel, ...], configs: Mapping[str, OperatorConfig], usable: Array
 ) -> Match:
     """Find the channels of the rows where `usable`; raises ConfigError for an operator that cannot be."""
-    n = len(observations)
-    found = Match(np.zeros(n, dtype=bool), np.full(n, -1), np.full(n, -1), np.ones(n), np.zeros(n))
+    found = Match.none(len(observations))
     variables = observations["variable"]
     for name in np.unique(variables[usable].astype(str)):
         config = configs.get(name, OperatorConfig())
@@ -69,6 +90,12 @@ def match(
         if config.kind == "wind_speed":
             found.speed[rows] = True
             found.first[rows], found.second[rows] = (_nearest(c, level, channels, _SAME) for c in COMPONENTS[name])
+        elif config.kind == "radial_velocity":
+            found.radial[rows] = True
+            found.beam[rows], found.share[rows] = _around(level, channels, config.reach)
+        elif config.kind == "reflectivity":
+            found.rain[rows], found.factor[rows] = True, config.factor
+            found.first[rows] = channels.index(Channel.parse(config.channel or RAIN))
         else:
             found.first[rows] = _channel(name, config, level, channels)
         if config.kind == "level":
@@ -118,6 +145,17 @@ def _nearest(variable: str, level: Array, channels: tuple[Channel, ...], reach: 
     return np.where(distance.min(axis=1) <= reach, numbers[distance.argmin(axis=1)], -1)
 
 
+def _around(height: Array, channels: tuple[Channel, ...], reach: float) -> tuple[Array, Array]:
+    """Channels of u and v below and above each height [N, 4], and the share of those above [N]."""
+    pairs = []
+    for component in COMPONENTS["ws"]:
+        own = np.array([i for i, c in enumerate(channels) if c.variable == component])
+        levels = standard_height(np.array([channels[i].level for i in own], dtype=np.float64))
+        pair, share = vertical(height, levels, reach)
+        pairs.append(np.where(pair < 0, -1, own[pair]))
+    return np.concatenate(pairs, axis=1), share
+
+
 def _check(name: str, config: OperatorConfig, channels: tuple[Channel, ...]) -> None:
     """An operator that is named in the configuration must fit the variable and the state."""
     names = [c.name for c in channels]
@@ -131,6 +169,10 @@ def _check(name: str, config: OperatorConfig, channels: tuple[Channel, ...]) -> 
         raise ConfigError(
             f"'{name}' is not a temperature", key=f"operators.{name}.kind", hint="kind height corrects t2m"
         )
+    if config.kind == "reflectivity":
+        _check_reflectivity(name, config, names)
+    if config.kind == "radial_velocity":
+        _check_radial(name, config, channels)
     if config.kind != "wind_speed":
         return
     if name not in COMPONENTS:
@@ -143,4 +185,33 @@ def _check(name: str, config: OperatorConfig, channels: tuple[Channel, ...]) -> 
         u, v = COMPONENTS[name]
         raise ConfigError(
             f"wind speed is made of {u} and {v}", key=f"operators.{name}.channel", hint="leave the key out"
+        )
+
+
+def _check_reflectivity(name: str, config: OperatorConfig, names: list[str]) -> None:
+    if VOCABULARY[name].unit != "dBZ":
+        raise ConfigError(
+            f"'{name}' is not a reflectivity",
+            key=f"operators.{name}.kind",
+            hint="kind reflectivity is for dbz and dbzc",
+        )
+    if config.channel is None and RAIN not in names:
+        raise ConfigError(
+            f"the state has no channel '{RAIN}'",
+            key=f"operators.{name}.channel",
+            hint=f"name the channel of rain, with `factor` to mm h-1; channels: {', '.join(names)}",
+        )
+
+
+def _check_radial(name: str, config: OperatorConfig, channels: tuple[Channel, ...]) -> None:
+    if name != "vr" or config.channel is not None:
+        what = f"'{name}' is not a radial velocity" if name != "vr" else "radial velocity is made of u and v"
+        hint = "kind radial_velocity is for vr, without `channel`"
+        raise ConfigError(what, key=f"operators.{name}.kind", hint=hint)
+    levels = [sorted(c.level or 0.0 for c in channels if c.variable == w) for w in COMPONENTS["ws"]]
+    if not levels[0] or levels[0] != levels[1]:
+        raise ConfigError(
+            "radial velocity needs u and v on the same pressure levels",
+            key=f"operators.{name}.kind",
+            hint="channels such as u850, v850",
         )
