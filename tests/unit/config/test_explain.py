@@ -54,6 +54,7 @@ SOURCE = "observations.sources.synop"
         ("sampler.sigma_min=.nan", "sampler.sigma_min", "Input should be a finite number (it is nan)", SCHEMA),
         ("sampler={sigma_min: 2, sigma_max: 1}", "sampler", "sigma_min is not below sigma_max", SCHEMA),
         ("storm.heads=5", "storm", "the width 96 is not a multiple of 5 heads", SCHEMA),
+        ("train.steps=0", "train", "no steps at all need weights to begin with", SCHEMA),
         ("train.history_error=[1, 0.1]", "train.history_error", "the range must be two positive numbers", SCHEMA),
         (
             "twin.cycles=3",

@@ -125,3 +125,16 @@ def test_a_training_begins_with_given_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"train\.start"):
         wider = {"patch": 1, "width": 32, "blocks": 2, "heads": 2, "latents": 2}
         train_storm(job(network=wider, start=first), tmp_path / "other")
+
+
+def test_the_weights_know_the_background_errors_and_a_training_of_no_steps_adds_them(tmp_path: Path) -> None:
+    short = Settings(steps=4, validate_every=4)
+    first = train_storm(job(settings=short), tmp_path / "first").weights
+    assert not any(name.startswith("background.") for name in first.tensors)
+    added = train_storm(
+        job(settings=replace(short, steps=0), start=first, background_modes=8), tmp_path / "added"
+    ).weights
+    assert all(torch.equal(added.tensors[name], value) for name, value in first.tensors.items())
+    assert added.tensors["background.linear.modes"].shape == (8, POINTS)
+    # As wide as the errors at high noise, but for the sampling error that test_background.py derives.
+    assert 0.5 < float(added.tensors["background.share"][-1]) < 1.5

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     first = run(tmp_path)
     again = run(tmp_path)
     assert again.finished and again.step == first.step and again.curve == first.curve
+
+
+def test_no_steps_validate_and_leave_the_model_as_it_was(tmp_path: Path) -> None:
+    model = problem()
+    before = [p.clone() for p in model.parameters()]
+    outcome = fit(model, objective, validate, replace(SETTINGS, steps=0), tmp_path, job="width: 8")
+    assert outcome.finished and outcome.step == 0 and outcome.best["loss"] == validate(problem())["loss"]
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
 
 
 def test_it_ends_when_validation_no_longer_improves(tmp_path: Path) -> None:
