@@ -1,4 +1,4 @@
-"""`stormda bench`: what parts of stormda cost on this machine, how far a network looks, what its past is worth."""
+"""`stormda bench`: what parts of stormda cost, how far a network looks, what its past and its samplers are worth."""
 
 __all__ = ["app"]
 
@@ -231,5 +231,42 @@ def past(
             after=after,
             dry_run=dry_run,
             progress=progress,
+        )
+    console.result(result)
+
+
+@app.command()
+@command
+def sampler(
+    *,
+    dimension: Annotated[int, typer.Option("--dimension", metavar="N", help="Points of the ring.")] = 100,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sampler",
+            metavar="NAME",
+            help="dpm2m, dpm2mx, heun or ancestral; may be repeated.",
+            show_default="all",
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Draw cost against accuracy, PNG.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the observed points and values.")] = 0,
+    dry_run: options.DryRun = False,
+    console: Console,
+) -> None:
+    """Accuracy of guidance and samplers against their cost, exactly, where prior and posterior are Gaussian.
+
+    No network and no archive are needed: spread and mean against the Kalman posterior, in float64.
+
+    Example: stormda bench sampler --picture samplers.png --json
+    """
+    from stormda.pipeline.bench_sampler import sampler as stage
+
+    with console.progress() as progress:
+        result = stage(
+            dimension, kinds=tuple(kind or ()), picture=picture, seed=seed, dry_run=dry_run, progress=progress
         )
     console.result(result)

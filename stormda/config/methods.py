@@ -98,7 +98,9 @@ class StormConfig(Section):
 class SamplerConfig(Section):
     """How the reverse diffusion is integrated."""
 
-    kind: Literal["dpm2m", "heun", "ancestral"] = "dpm2m"
+    kind: Literal["dpm2m", "dpm2mx", "heun", "ancestral"] = Field(
+        "dpm2m", description="dpm2mx: dpm2m whose last answer is extrapolated to zero noise"
+    )
     steps: int = Field(24, ge=2)
     corrections: int = Field(0, ge=0, le=10, description="Langevin steps at every noise level, one denoiser call each")
     tau: float = Field(0.1, gt=0, lt=2, description="length of a Langevin step")

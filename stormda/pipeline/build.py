@@ -20,7 +20,7 @@ from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.config import Config, LorenzWorld, SqgWorld
 from stormda.diffusion.history import History
 from stormda.diffusion.sample.ancestral import ancestral
-from stormda.diffusion.sample.dpm2m import dpm2m
+from stormda.diffusion.sample.dpm2m import dpm2m, dpm2mx
 from stormda.diffusion.sample.heun import heun
 from stormda.diffusion.sample.langevin import Sampler
 from stormda.errors import ConfigError, InputError, InputMissing
@@ -32,7 +32,7 @@ from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.types import Mapping2, Tensor
 
-SAMPLERS: dict[str, Sampler] = {"dpm2m": dpm2m, "heun": heun, "ancestral": ancestral}
+SAMPLERS: dict[str, Sampler] = {"dpm2m": dpm2m, "dpm2mx": dpm2mx, "heun": heun, "ancestral": ancestral}
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 

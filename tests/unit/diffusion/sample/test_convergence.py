@@ -16,7 +16,7 @@ import torch
 
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.noise import karras
-from stormda.diffusion.sample.dpm2m import dpm2m
+from stormda.diffusion.sample.dpm2m import dpm2m, dpm2mx
 from stormda.diffusion.sample.heun import heun
 
 SAMPLERS = {"dpm2m": dpm2m, "heun": heun}
@@ -94,3 +94,21 @@ def test_one_level_is_one_call_of_the_denoiser(sampler: str) -> None:
     x = SAMPLERS[sampler](denoise, noise, torch.tensor([4.0, 0.0]))
     assert calls == [4.0]
     assert torch.equal(x, 2.0 * noise)
+
+
+def test_the_extrapolated_end_gives_back_what_the_last_level_takes() -> None:
+    # With many steps x is that of the flow at the last level s, D - m = v (v + s^2)^-1/2 k with k the same at every
+    # level, and the extrapolation is along the tangent in s^2 at s^2 = u:
+    #     f(u) - u f'(u) = (v + u)^-1/2 (1 + u / (2 (v + u))),      f(u) = (v + u)^-1/2
+    # so a shortfall u / 2v of the sd becomes one of 3/8 (u / v)^2. Both come together with 1/steps: the secant of two
+    # levels 2 % apart (ln 1500 / 400) is the tangent up to some 2 % of what the extrapolation adds.
+    low, v = 0.2, 1.0
+    eye = torch.eye(1, dtype=torch.float64)
+    target = Gaussian(torch.zeros(1, 1, 1).double(), eye, v * eye)
+    sigmas = karras(low, 300.0, 400)
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    plain, extrapolated = (float(sampler(target.denoise, one, sigmas)) for sampler in (dpm2m, dpm2mx))
+    u = low**2
+    assert extrapolated / plain == pytest.approx(1 + u / (2 * (v + u)), abs=0.05 * u / 2)
+    assert 1 - plain == pytest.approx(1 - (1 + u / v) ** -0.5, abs=1e-3)  # 400 steps: 1e-4 by the order above
+    assert abs(1 - extrapolated) < 2e-3  # 3/8 u^2 = 6e-4, and the secant's 4e-4
