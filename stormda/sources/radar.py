@@ -116,7 +116,7 @@ def _read_plain(config: RadarSource, name: str, plain: Path, path: Path) -> Obse
         images = read_image(plain, form, config.names, unclear)
         return Observations.concat([_image(image, config, name, path) for image in images])
     except InputError as error:
-        if error.file == str(path) and error.key is not None:
+        if error.file == str(path) and error.key:
             raise
         key = error.key or f"observations.sources.{name}"
         raise InputError(error.what, file=path, key=key, hint=error.hint) from error
