@@ -134,7 +134,7 @@ class GuidanceConfig(Section):
     likelihood: Literal["gaussian", "huber", "student"] = Field(
         "gaussian", description="of observation errors; heavier tails (not with dps) forgive gross errors"
     )
-    huber: float = Field(2.0, gt=0, description="normalised innovation beyond which huber pulls no harder")
+    huber: float = Field(2.0, gt=0, description="error, in its standard deviations, beyond which huber pulls no harder")
     freedom: float = Field(4.0, gt=0, description="degrees of freedom of student")
     gamma: float = Field(0.1, ge=0, description="sda: error variance of the denoiser in units of the noise's")
     zeta: float = Field(1.0, gt=0, description="dps: length of a step")

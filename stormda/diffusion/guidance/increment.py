@@ -27,7 +27,7 @@ from torch import Tensor
 
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.guidance.precondition import preconditioner
-from stormda.diffusion.guidance.robust import Weight, innovation_spread
+from stormda.diffusion.guidance.robust import Weight, innovation_spread, weigh
 from stormda.diffusion.linalg import gmres
 from stormda.diffusion.linearise import Linear, linearise
 from stormda.errors import AnalysisRejected
@@ -60,7 +60,7 @@ class Increment:
         tolerance, max_iterations: of the linear solver.
         layout: how observations are spread over processes.
         linearisations: of H at most, where it is not linear.
-        weight: of normalised innovations, where the likelihood is not Gaussian; it needs `gaussian`.
+        weight: of errors, where the likelihood is not Gaussian; it needs `gaussian`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Increment:
         if self.weight is None or self.gaussian is None:
             return None
         square = 1 + innovation_spread(h, self.gaussian, share, sigma) / self.variance.to(innovation)  # s^2 / R
-        return 1 + square * (1 / self.weight(innovation / square.sqrt()) - 1)
+        return 1 + square * (1 / weigh(self.weight, innovation, square) - 1)
 
     def _solve(
         self,

@@ -1,23 +1,28 @@
 """Likelihoods with heavier tails than a Gaussian's, by reweighting: a gross error must not carry the analysis away.
 
-An innovation d = y - H(D) of expected standard deviation s = sqrt(R + diag A V A^T) has the normalised size z = d / s.
-A robust likelihood pulls with psi(z) = w(z) z instead of z:
+A likelihood of the error e = y - H(x), of standard deviation sqrt(R), pulls with w(e / sqrt R) e / R instead of e / R:
 
-    Huber (1964, https://doi.org/10.1214/aoms/1177703732)      w = min(1, c / |z|)       Gaussian in the middle,
-                                                                                         exponential tails
+    Huber (1964, https://doi.org/10.1214/aoms/1177703732)      w(z) = min(1, c / |z|)       Gaussian in the middle,
+                                                                                            exponential tails
     Student's t with nu degrees of freedom (Lange et al. 1989,
-    https://doi.org/10.1080/01621459.1989.10478852)            w = (nu + 1) / (nu + z^2)  forgets gross errors
+    https://doi.org/10.1080/01621459.1989.10478852)            w(z) = (nu + 1) / (nu + z^2)  forgets gross errors
 
-The linear system of a noise level keeps its form if R is replaced by what makes a single observation pull with w z,
+At a noise level x is known to V, and an innovation d = y - H(D) is expected to be of size s, s^2 = R + diag A V A^T. In
+the middle the error of D decides, and the pull is d / s^2; in the tails the likelihood's own is the weaker one:
 
-    R' = R + s^2 (1 / w - 1)
+    pull = W d / s^2,     W = min(1, s^2 / R w(d / sqrt R))
 
-which is R / w where V is small, and no less than R: w is at most 1. Every noise level weighs anew at its own D: an
-iterated reweighting (Holland and Welsch 1977, https://doi.org/10.1080/03610927708827533) that begins where nothing is
-known but the prior, so that an outlier is judged by the prior and its neighbours first.
+(both ends of the convolution of the likelihood with N(0, A V A^T)). The linear system keeps its form if R is replaced
+by what makes a single observation pull like that,
+
+    R' = R + s^2 (1 / W - 1)
+
+which is R / w where V is small, and never less than R. Every noise level weighs anew at its own D: an iterated
+reweighting (Holland and Welsch 1977, https://doi.org/10.1080/03610927708827533) that begins where nothing is known but
+the prior, so that an outlier is judged by the prior and its neighbours first.
 """
 
-__all__ = ["Weight", "huber", "innovation_spread", "student"]
+__all__ = ["Weight", "huber", "innovation_spread", "student", "weigh"]
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -29,7 +34,7 @@ from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.linearise import Linear
 
 Weight: TypeAlias = Callable[[Tensor], Tensor]
-"""Normalised innovations -> their weights w, above 0 and at most 1."""
+"""Errors in units of sqrt(R) -> their weights w, above 0."""
 
 _PROBES = 32
 
@@ -40,8 +45,13 @@ def huber(limit: float) -> Weight:
 
 
 def student(freedom: float) -> Weight:
-    """w = (nu + 1) / (nu + z^2), where that is below 1: an error that is smaller than expected proves nothing."""
-    return lambda z: ((freedom + 1) / (freedom + z.square())).clamp_max(1.0)
+    """w = (nu + 1) / (nu + z^2)."""
+    return lambda z: (freedom + 1) / (freedom + z.square())
+
+
+def weigh(weight: Weight, z_BN: Tensor, square: Tensor) -> Tensor:
+    """W [B, N] of innovations d / sqrt(R), for s^2 / R."""
+    return (square * weight(z_BN)).clamp_max(1.0)
 
 
 def innovation_spread(h: Linear, gaussian: Gaussian, share: float, sigma: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from stormda.diffusion.guidance.increment import check_finite
-from stormda.diffusion.guidance.robust import Weight
+from stormda.diffusion.guidance.robust import Weight, weigh
 from stormda.diffusion.linearise import row_squares
 from stormda.types import Denoise, Mapping2
 
@@ -41,7 +41,7 @@ def sda(
         denoise: the denoiser of the prior, differentiable in its first argument.
         operator, y, variance: see `Increment`.
         gamma: Gamma.
-        weight: of normalised innovations, where the likelihood is not Gaussian.
+        weight: of errors, where the likelihood is not Gaussian.
 
     Raises:
         AnalysisRejected: (by the returned function) the denoiser, the operator or a derivative is not finite.
@@ -59,7 +59,8 @@ def sda(
         innovation = y.to(h) - h.detach()
         check_finite(innovation, "the state", sigma)
         if weight is not None:
-            innovation = weight(innovation / total.sqrt()) * innovation
+            r = variance.to(h)
+            innovation = weigh(weight, innovation / r.sqrt(), total / r) * innovation
         (pull,) = torch.autograd.grad(h, x, innovation / total)
         check_finite(pull, "the derivative of the denoiser or of H", sigma)
         return d.detach() + sigma.to(pull) ** 2 * pull
