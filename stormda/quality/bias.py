@@ -22,7 +22,7 @@ Sources: Dee 2005, Bias and data assimilation, QJRMS 131, 3323-3343; West 1979, 
 Communications of the ACM 22, 532-535.
 """
 
-__all__ = ["COLUMNS", "correct", "estimate", "innovations", "learn", "nothing"]
+__all__ = ["COLUMNS", "correct", "estimate", "innovations", "learn"]
 
 import numpy as np
 import pandas as pd
@@ -37,11 +37,6 @@ COLUMNS = [*_KEY, "weight", "mean", "variance", "elevation", "last"]
 _LAYER = 50.0  # hPa: levels nearer than half of this share a bias
 _FEWEST = 10  # stations with a height for the line
 _OUTLIER = 5.0  # robust standard deviations from the median of what is learned at once
-
-
-def nothing() -> pd.DataFrame:
-    """A table without rows."""
-    return learn(None, _keys(Observations.empty(), BiasConfig()).assign(d=[], time=[]), BiasConfig())
 
 
 def innovations(observations: Observations, hx: Array, config: BiasConfig) -> pd.DataFrame:
