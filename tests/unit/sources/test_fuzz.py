@@ -21,6 +21,7 @@ from stormda.errors import InputError
 from stormda.observations import QC, Observations
 from stormda.pipeline.ingest import READERS
 from stormda.store.ioda import write_ioda
+from stormda.store.odim import Beam, write_volume
 
 METAR = b"2020/10/01 05:51\nKJFK 010551Z 31016G21KT 10SM FEW043 11/M02 A2992 RMK AO2 SLP132 P0003 T01061022\n\n"
 ISD = b"STATION,DATE,LATITUDE,LONGITUDE,ELEVATION,TMP\n" + b'"1","2020-01-01T00:00:00","50","8","9","+0056,1"\n' * 3
@@ -71,6 +72,14 @@ def ioda(path: Path) -> None:
     write_ioda(path, Observations.of(names), {})
 
 
+def radar(path: Path) -> None:
+    """A volume of one small sweep."""
+    rain = np.where(np.arange(8)[None, :] < 5, 30.0, np.nan).repeat(12, 0)
+    start = np.datetime64("2020-07-01T12", "s")
+    beam = Beam(1.0, start, start + 20, 5000.0, {"DBZH": rain}, np.ones(rain.shape, dtype=bool))
+    write_volume(path, "NOD:demo1", 52.0, 5.0, 100.0, [beam])
+
+
 def parquet(path: Path) -> None:
     """The table as Parquet."""
     pd.DataFrame(
@@ -88,6 +97,7 @@ SAMPLES: dict[str, tuple[str, dict[str, object], Callable[[Path], object]]] = {
     "ghcnh": ("x.psv", {"kind": "ghcnh"}, lambda path: path.write_bytes(GHCNH)),
     "vobs": ("vobs2019021712", {"kind": "vobs"}, lambda path: path.write_bytes(VOBS)),
     "csv": ("x.csv", TABLE | {"variables": {"t2m": {"column": "t"}}}, lambda path: path.write_bytes(CSV)),
+    "radar": ("x.h5", {"kind": "radar", "cell": None}, radar),
     "parquet": ("x.parquet", TABLE | {"variables": {"t2m": {"column": "t"}}}, parquet),
 }
 
