@@ -18,6 +18,7 @@ from stormda.quality.series import in_time
 
 REACH = np.timedelta64(24 * 3600, "s")  # how long a value may stay
 _FEWEST = 6  # values of a run
+_ZERO = 1e-9  # in any unit: the wind's components are sines and cosines
 _SATURATED = {"rh2m": 0.99, "r": 0.99}
 
 
@@ -32,7 +33,7 @@ def check_stuck(observations: Observations, check: CheckConfig) -> Observations:
         return observations
     last = np.append(first[1:], len(rows)) - 1
     span = REACH if check.span is None else check.span
-    long = (time[last] - time[first] >= span) & (last - first + 1 >= _FEWEST) & (value[first] != 0.0)
+    long = (time[last] - time[first] >= span) & (last - first + 1 >= _FEWEST) & (np.abs(value[first]) > _ZERO)
     for name, limit in _SATURATED.items():
         long &= ~((observations["variable"][rows[first]] == name) & (value[first] >= limit))
     bad = np.zeros(len(observations), dtype=bool)
