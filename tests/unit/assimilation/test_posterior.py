@@ -55,11 +55,9 @@ def test_each_key_reaches_its_place() -> None:
     def made(**solver: object) -> torch.Tensor:
         return jfps(*data, GAUSSIAN, share=lambda _: 0.5, **solver)(X, SIGMA)  # type: ignore[arg-type]
 
-    assert torch.equal(ours(), made())
-    assert torch.equal(ours(linearisations=3), made(linearisations=3)) and not torch.equal(
-        ours(linearisations=3), ours()
-    )
-    assert torch.equal(ours(likelihood="huber", huber=1.5), made(weight=huber(1.5)))
+    assert torch.equal(ours(linearisations=1), made())
+    assert torch.equal(ours(), made(linearisations=3)) and not torch.equal(ours(), made())
+    assert torch.equal(ours(likelihood="huber", huber=1.5, linearisations=1), made(weight=huber(1.5)))
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,30 @@ def test_members_do_not_depend_on_how_many_are_drawn() -> None:
     assert torch.isfinite(many).all()
     for count in (4, 6):
         assert torch.equal(members(count), many[:count])
+
+
+def test_arctangents_under_a_poor_prior_come_near_the_exact_posterior() -> None:
+    # 60 independent numbers of sd 3.6, arctan of each with an error of 0.05: flat for most. The posterior's means by
+    # quadrature. Their distance from the mean of 60 members, as the root of the mean square, was 0.99 with one
+    # linearisation and 0.38 with five (200 numbers, 100 members); sampling alone gives 0.8 / sqrt(60) = 0.1.
+    n, sd, e = 60, 3.6, 0.05
+    g = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(n, generator=g, dtype=torch.float64) for _ in range(2))
+    y = torch.arctan(sd * x) + e * noise
+    eye = torch.eye(n, dtype=torch.float64)
+    prior = Gaussian(torch.zeros(1, 1, n).double(), eye, sd**2 * eye)
+    grid = np.linspace(-6 * sd, 6 * sd, 8001)
+    log = -((grid / sd) ** 2) / 2 - ((y.numpy()[:, None] - np.arctan(grid)) / e) ** 2 / 2
+    p = np.exp(log - log.max(axis=1, keepdims=True))
+    exact = (p * grid).sum(axis=1) / p.sum(axis=1)
+
+    def distance(linearisations: int) -> float:
+        def posterior() -> Denoise:
+            variance = torch.full((n,), e**2, dtype=torch.float64)
+            return jfps(prior.denoise, arctan, y, variance, prior, linearisations=linearisations)
+
+        sigmas = karras(0.01, 5 * sd, 16)
+        members = draw(dpm2m, posterior, (1, 1, n), sigmas, range(60), seed=0, stream=1, batch=60).flatten(1)
+        return float(np.sqrt(np.mean((members.double().mean(dim=0).numpy() - exact) ** 2)))
+
+    assert distance(5) < 0.6 < 0.8 < distance(1)
