@@ -129,7 +129,7 @@ class GuidanceConfig(Section):
     tolerance: float = Field(1e-2, gt=0, lt=1)
     max_iterations: int = Field(20, ge=1)
     linearisations: int = Field(
-        1, ge=1, le=10, description="jfps, mmps: of H at a noise level, at most; more where H bends, with damped steps"
+        3, ge=1, le=10, description="jfps, mmps: of H at a noise level, at most; more than one only where H bends"
     )
     likelihood: Literal["gaussian", "huber", "student"] = Field(
         "gaussian", description="of observation errors; heavier tails (not with dps) forgive gross errors"
