@@ -147,6 +147,8 @@ def _window(config: Config, cycle: np.datetime64) -> Iterator[Finding]:
         detail = f"{int(rows.sum())} values in {window}, {int((rows & usable).sum())} passed the static checks"
         status = Status.OK if enough else _BY_POLICY[wanted.policy]
         hint = "" if enough else f"{wanted.min_count} are wanted, policy {wanted.policy}: ingest, or wait for late data"
+        if status is Status.OK and not rows.any():
+            status, hint = Status.NOTE, f"nothing from it here, policy {wanted.policy}: the analysis goes without it"
         yield Finding(status, f"{name} {format_time(cycle)}", detail, hint)
 
 

@@ -36,7 +36,7 @@ def synop(data_dir: Path) -> Observations:
     }
     read = read_table(TableSource.model_validate(given), "synop", lambda text: Path(text))
     checks = [CheckConfig(check=c) for c in ("range", "duplicates", "stuck", "spike")]
-    return run_static(read, checks)  # type: ignore[arg-type]
+    return run_static(read, checks)
 
 
 def of(o: Observations, code: QC, variable: str) -> Observations:
