@@ -377,3 +377,21 @@ def test_corners_of_a_real_composite_are_where_the_file_says(data_dir: Path) -> 
     for (longitude, latitude), at in zip(corners, [(-1, 0), (0, 0), (0, -1), (-1, -1)], strict=True):
         assert image.latitude[at] == pytest.approx(latitude, abs=0.01)  # half a pixel: 0.7 km
         assert image.longitude[at] == pytest.approx(longitude, abs=0.015)
+
+
+@pytest.mark.realdata
+def test_whole_sweeps_of_a_cut_nexrad_file_are_read(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = next((data_dir / "radar/nexrad").glob("KLBB*"))
+    cut = tmp_path / "KLBB"
+    cut.write_bytes(whole.read_bytes()[:1_200_000])
+    rows = read_radar(RadarSource.model_validate({"files": [str(cut)]}), "radar", Path)
+    assert "ncomplete sweep" in caplog.text
+    assert set(rows["station_id"]) == {"KLBB"} and set(rows["variable"]) == {"dbz"}
+    assert rows["count"].sum() <= 720 * 1832  # one sweep of half a degree
+    dry = (rows["qc"] == QC.USED) & (rows["value"] == 0.0)
+    assert 0.2 < rows["count"][dry].sum() / rows["count"].sum() < 0.9  # code 0: the radar looked and saw nothing
+    cut.write_bytes(whole.read_bytes()[:100_000])
+    with pytest.raises(InputError):
+        read_radar(RadarSource.model_validate({"files": [str(cut)]}), "radar", Path)
