@@ -46,7 +46,7 @@ def superob(observations: Observations, grid: Grid, configs: Sequence[SuperobCon
     cell = _cells(observations, grid)
     for config in configs:
         use = (observations["qc"] == QC.USED) & np.isfinite(observations["error"]) & (observations["count"] == 1)
-        use &= observations["variable"] != "vr"  # along many directions: averaged where their spread is known, at reading
+        use &= observations["variable"] != "vr"  # directions differ: averaged when they are read
         use &= _named(observations, "variable", config.variables) & _named(observations, "platform", config.platforms)
         rows = np.flatnonzero(use & (cell >= 0))
         if rows.size == 0:
