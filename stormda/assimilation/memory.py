@@ -30,13 +30,13 @@ def frame_of(ensemble_MCHW: Tensor) -> tuple[Tensor, Tensor]:
 def history_of(
     frames: Sequence[tuple[Tensor, Tensor] | None], shape: tuple[int, int, int], covariance: Tensor | None = None
 ) -> History:
-    """K frames (mean, error), oldest first, None where one is missing; `covariance` belongs to the newest."""
+    """K frames (mean, error), oldest first, None where one is missing; `covariance` belongs to the newest there is."""
     blank = (torch.zeros(shape), torch.ones(shape))
     return History(
         torch.stack([(f or blank)[0] for f in frames]).to(torch.float32),
         torch.stack([(f or blank)[1] for f in frames]).to(torch.float32),
         torch.tensor([f is not None for f in frames]),
-        covariance if frames[-1] is not None else None,
+        covariance,
     )
 
 
@@ -59,7 +59,7 @@ def missed(history: History) -> History:
         mean=torch.cat([history.mean[1:], blank]),
         error=torch.cat([history.error[1:], torch.ones_like(blank)]),
         mask=torch.cat([history.mask[1:], torch.zeros(1, dtype=torch.bool)]),
-        covariance=None,
+        covariance=history.covariance if bool(history.mask[1:].any()) else None,
     )
 
 

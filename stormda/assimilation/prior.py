@@ -7,7 +7,8 @@ history it is a linear inverse model (Penland 1989, https://doi.org/10.1175/1520
     a_k = G a_{k-1} + q,   a = E x the EOF coordinates
 
 so that with a history of mean m and error covariance P the state has mean E^T G E m and covariance G P G^T + Q: the
-error of the history is carried, which makes cycling with this prior the Kalman filter.
+error of the history is carried, which makes cycling with this prior the Kalman filter. A newest frame that is j steps
+old is taken j steps forward.
 """
 
 __all__ = ["GaussianPrior", "Prior", "signature_of"]
@@ -151,13 +152,16 @@ class GaussianPrior:
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """The Gaussian of the state at `time` given the history."""
         shape = (len(self.channels), *self.grid.shape)
-        if not history.known:
+        if history.age == 0:
             return Gaussian(torch.zeros(shape, dtype=torch.float64), self.modes, self.climatology(time), self.residual)
-        m = history.mean[..., -1, :, :, :].double().flatten(-3)
-        mean = ((m @ self.modes.T) @ self.propagator.T) @ self.modes
+        m = history.mean[..., -history.age, :, :, :].double().flatten(-3)
+        a = m @ self.modes.T
         p = self._error_covariance(history) if history.covariance is None else history.covariance.double()
-        covariance = self.propagator @ p @ self.propagator.T + self._noise(time)
-        return Gaussian(mean.reshape(*m.shape[:-1], *shape), self.modes, (covariance + covariance.T) / 2, self.residual)
+        for ago in reversed(range(history.age)):
+            a = a @ self.propagator.T
+            p = self.propagator @ p @ self.propagator.T + self._noise(time - ago * self.step)
+        mean = (a @ self.modes).reshape(*m.shape[:-1], *shape)
+        return Gaussian(mean, self.modes, (p + p.T) / 2, self.residual)
 
     def share(self, history: History, sigma: float) -> float:
         """All of it."""
@@ -184,7 +188,7 @@ class GaussianPrior:
 
     def _error_covariance(self, history: History) -> Tensor:
         """From an error level e alone: the climatological correlations, E diag(e/s) S diag(e/s) E^T."""
-        e = history.error[..., -1, :, :, :].double()
+        e = history.error[..., -history.age, :, :, :].double()
         e = (e.mean(dim=0) if e.ndim == 4 else e).flatten()
         values = self.amplitudes.square().mean(dim=0)
         s = (values @ self.modes.square() + self.residual).sqrt()

@@ -21,8 +21,8 @@ class History:
         mean: [K, C, H, W]; zeros in frames that are missing.
         error: [K, C, H, W], standard deviation of the error of `mean`; ones in frames that are missing.
         mask: bool [K], true where a frame is there.
-        covariance: [R, R], error covariance of the newest frame in the EOF coordinates of the Gaussian prior, where it
-            is known; None: only `error` is.
+        covariance: [R, R], error covariance of the newest frame that is there, in the EOF coordinates of the prior,
+            where it is known; None: only `error` is.
     """
 
     mean: Tensor
@@ -40,9 +40,10 @@ class History:
         )
 
     @property
-    def known(self) -> bool:
-        """Whether the newest frame is there."""
-        return bool(self.mask[-1])
+    def age(self) -> int:
+        """Of the newest frame that is there, in steps: 1 for the last one; 0 where none is."""
+        there = torch.nonzero(self.mask)
+        return len(self.mask) - int(there[-1]) if len(there) else 0
 
     def to(self, dtype: torch.dtype) -> "History":
         """The same in another precision."""

@@ -142,6 +142,21 @@ def test_forecast_carries_the_error_of_the_history() -> None:
     np.testing.assert_allclose(in_space(prior, gaussian.covariance), expected, atol=1e-12)
 
 
+def test_an_older_frame_is_taken_as_many_steps_forward() -> None:
+    """The newest frame is missing: two steps from the one before, with what is carried of its error."""
+    prior = fit(simulate(500), modes=N, ridge=0.0)
+    root = torch.randn(N, N, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    p, m = root @ root.T / N, torch.arange(N, dtype=torch.float64) / 3.0
+    frames = torch.stack([m, torch.full_like(m, 99.0)]).reshape(2, *SHAPE)
+    history = History(frames, torch.ones(2, *SHAPE), torch.tensor([True, False]), p)
+    two = prior.linear(history, EPOCH)
+    once = prior.linear(History(frames[:1], torch.ones(1, *SHAPE), torch.tensor([True]), p), EPOCH - STEP)
+    then = History(once.mean[None], torch.ones(1, *SHAPE), torch.tensor([True]), once.covariance)
+    twice = prior.linear(then, EPOCH)
+    torch.testing.assert_close(two.mean, twice.mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(two.covariance, twice.covariance, rtol=1e-12, atol=1e-12)
+
+
 def test_an_error_level_alone_takes_the_climatological_correlations() -> None:
     prior = fit(simulate(500), modes=N, ridge=0.0)
     s = in_space(prior, prior.climatology(EPOCH))
