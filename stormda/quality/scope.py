@@ -1,6 +1,6 @@
-"""Which observations a check applies to: those of its variables and platforms, all where it names none."""
+"""Which observations a check applies to: those of its variables and platforms, all where it names none; their words."""
 
-__all__ = ["in_scope"]
+__all__ = ["codes", "in_scope"]
 
 import numpy as np
 
@@ -17,3 +17,9 @@ def in_scope(observations: Observations, check: CheckConfig) -> Array:
     if check.platforms:
         scope &= np.isin(observations["platform"].astype(str), check.platforms)
     return scope
+
+
+def codes(observations: Observations, name: str) -> Array:
+    """A number for each different word of a column [N]: a hundred times faster to compare."""
+    column = observations.table.column(name).combine_chunks().dictionary_encode()
+    return np.asarray(column.indices.to_numpy(zero_copy_only=False))

@@ -5,6 +5,7 @@ __all__ = ["in_time"]
 import numpy as np
 
 from stormda.observations import QC, Observations
+from stormda.quality.scope import codes
 from stormda.types import Array
 
 
@@ -23,8 +24,7 @@ def in_time(observations: Observations, scope: Array) -> tuple[Array, Array]:
     """
     use = scope & (observations["qc"] == QC.USED) & ~np.isnat(observations["time"]) & np.isfinite(observations["value"])
     rows = np.flatnonzero(use)
-    keys = [np.unique(observations[n].astype(str)[rows], return_inverse=True)[1] for n in ("source", "station_id")]
-    keys += [np.unique(observations[n][rows].astype(str), return_inverse=True)[1] for n in ("variable", "level_type")]
+    keys = [codes(observations, n)[rows] for n in ("source", "station_id", "variable", "level_type")]
     keys += [np.nan_to_num(observations[n][rows].astype(np.float64), nan=-1.0) for n in ("level", "interval")]
     order = np.lexsort((observations["time"][rows], *keys))
     sorted_keys = np.stack([k[order].astype(np.float64) for k in keys])
