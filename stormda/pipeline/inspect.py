@@ -23,7 +23,10 @@ from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.time import format_time, hours, parse_time
 
-_KNOWN = "runs, analyses, ensembles, feedback, archive, observation store, weights, scores, provenance, configuration"
+_KNOWN = (
+    "runs, analyses, forecasts, ensembles, feedback, archive, observation store, weights, scores, provenance, "
+    "configuration"
+)
 _HDF5, _SAFETENSORS_AT = b"\x89HDF", 8
 
 
@@ -80,6 +83,8 @@ def _reader(path: Path) -> Callable[[Path], tuple[str, Facts]]:
             return _observations
         if (path / "analysis.nc").is_file():
             return inspect_analysis.describe
+        if any(path.glob("forecast_*h.nc")):
+            return _forecast
         if inspect_run.is_run(path):
             return inspect_run.describe
         inside = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
@@ -103,6 +108,21 @@ def _reader(path: Path) -> Callable[[Path], tuple[str, Facts]]:
 
 def _unknown(path: Path, hint: str) -> InputError:
     return InputError("nothing that stormda writes", file=path, hint=hint)
+
+
+def _forecast(path: Path) -> tuple[str, Facts]:
+    """When it began, and mean and spread of every channel at every lead."""
+    facts, files = Facts(), sorted(path.glob("forecast_*h.nc"))
+    ensembles = [(file.stem.removeprefix("forecast_").lstrip("0"), inspect_netcdf.ensemble(file)) for file in files]
+    known = dict(ensembles[0][1].pairs)
+    for name, key in (("cycle", "forecast_reference_time"), ("method", "method"), ("members", "members")):
+        facts.add(name, known.get(key, "-"))
+    facts.add("grid", known["grid"])
+    facts.columns = ["lead", "valid", "channel", "unit", "mean", "spread"]
+    for lead, ensemble in ensembles:
+        valid = dict(ensemble.pairs)["time"]
+        facts.rows += [[lead, valid, *row[:3], row[-1]] for row in ensemble.rows]
+    return "forecast", facts
 
 
 def _archive(path: Path) -> tuple[str, Facts]:

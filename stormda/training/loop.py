@@ -150,7 +150,9 @@ def fit(
 
     interrupted = False
     while not (done := _done(state, settings)) and not interrupted:
-        progress(f"training, loss {state.loss:.4f}", *_position(state, settings))
+        progress(
+            "training" if math.isnan(state.loss) else f"training, loss {state.loss:.4f}", *_position(state, settings)
+        )
         _step(state, objective, settings)
         state.seconds = before + monotonic() - start
         if state.step % settings.validate_every == 0 or _done(state, settings):

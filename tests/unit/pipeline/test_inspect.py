@@ -278,6 +278,19 @@ def test_the_folder_of_an_analysis_with_parts_missing_damaged_and_strange(tmp_pa
         inspect(folder)
 
 
+def test_the_folder_of_a_forecast(tmp_path: Path) -> None:
+    for name in ("forecast_006h.nc", "forecast_120h.nc"):
+        ensemble(tmp_path / name)
+    found = inspect(tmp_path)
+    assert found.kind == "forecast"
+    assert [fact(found, name) for name in ("cycle", "method", "members")] == ["-", "gaussian", "2"]
+    assert [row[:3] for row in found.rows[::2]] == [(h, "2019-02-17T12:00Z", "msl") for h in ("6h", "120h")]
+    assert found.rows[0][3:] == ("Pa", "102000", "1.414")
+    (tmp_path / "forecast_012h.nc").write_bytes(b"")
+    with pytest.raises(InputError, match="forecast_012h"):
+        inspect(tmp_path)
+
+
 def test_a_run_says_which_stages_are_done(tmp_path: Path) -> None:
     def done() -> dict[str, tuple[str, str]]:
         found = inspect(tmp_path)
