@@ -176,6 +176,53 @@ def pair(
 
 @app.command()
 @command
+def copy(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="For checkpoints, logs and copy.json.")] = Path(
+        "runs/bench-copy"
+    ),
+    side: Annotated[int, typer.Option("--side", metavar="N", help="Tokens along an axis, even.")] = 8,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="Values to copy.")] = 1,
+    tile: Annotated[int, typer.Option("--tile", metavar="N", help="Tokens of a tile along an axis.")] = 2,
+    halo: Annotated[int, typer.Option("--halo", metavar="N", help="Tokens around a tile.")] = 0,
+    latents: Annotated[int, typer.Option("--latents", metavar="N", help="Latent tokens.")] = 16,
+    width: Annotated[int, typer.Option("--width", metavar="N", help="Of the networks.")] = 32,
+    blocks: Annotated[int, typer.Option("--blocks", metavar="N", help="Of the networks.")] = 2,
+    heads: Annotated[int, typer.Option("--heads", metavar="N", help="Of the networks.")] = 4,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of each training.")] = 1600,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of weights and draws.")] = 0,
+    console: Console,
+) -> None:
+    """Train small networks to copy values across half the domain: tiles with latents, softmax, tiles alone.
+
+    It may be stopped at any moment and goes on when it is started again.
+
+    Example: stormda bench copy --json
+    """
+    from stormda.pipeline.bench_copy import copy as stage
+
+    with failure.patient() as stop:
+        with console.progress() as progress:
+            result = stage(
+                out,
+                side=side,
+                pairs=pairs,
+                tile=tile,
+                halo=halo,
+                latents=latents,
+                width=width,
+                blocks=blocks,
+                heads=heads,
+                steps=steps,
+                seed=seed,
+                progress=progress,
+                stop=stop,
+            )
+        console.result(result)
+
+
+@app.command()
+@command
 def past(
     *,
     setup: Setup,

@@ -114,7 +114,8 @@ def pair(
     if not config.storm.tile:
         raise ConfigError("the network has no tiles to compare", key="storm.tile", hint="storm.tile=4 storm.halo=2")
     job = make_job(config, build.archive(config))
-    job = replace(job, settings=replace(job.settings, steps=steps, minutes=None, patience=None), members=0)
+    settings = replace(job.settings, steps=steps, minutes=None, patience=None)
+    job = replace(job, settings=settings, members=0, background_modes=0)
     whole = {key: value for key, value in size.items() if key not in _CUT}
     networks = {"tiles": size, "softmax": whole} | ({"plain": whole | {"latents": 0}} if plain else {})
     count, seen = seen_share(job)
