@@ -16,6 +16,7 @@ __all__ = ["SOLVED", "Copier", "blind", "far_copy"]
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class Copier(nn.Module):
         pairs: how many sources.
     """
 
-    def __init__(self, side: int, network: Mapping[str, int], pairs: int = 1) -> None:
+    def __init__(self, side: int, network: Mapping[str, Any], pairs: int = 1) -> None:
         super().__init__()
         names = torch.randn(_NAMES, side, side)
         self.side = side
@@ -62,7 +63,8 @@ class Copier(nn.Module):
 
     def error(self, x_BN: Tensor) -> Tensor:
         """Mean square error of the copies, a scalar."""
-        return (self(x_BN)[:, self.target] - x_BN[:, self.source]).square().mean()
+        answer: Tensor = self(x_BN)
+        return (answer[:, self.target] - x_BN[:, self.source]).square().mean()
 
 
 def blind(side: int, network: Mapping[str, int]) -> bool:
@@ -76,7 +78,7 @@ def blind(side: int, network: Mapping[str, int]) -> bool:
 
 def far_copy(
     side: int,
-    network: Mapping[str, int],
+    network: Mapping[str, Any],
     folder: Path,
     *,
     pairs: int = 1,

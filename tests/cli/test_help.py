@@ -24,7 +24,7 @@ def test_all_promised_commands_are_there() -> None:
     promised = "demo init check ingest train bias assimilate forecast verify twin inspect export doctor".split()
     promised += ["config show", "config validate", "config schema"]
     promised += ["cycle run", "cycle catch-up", "cycle status", "cycle unlock", "cycle clean"]
-    promised += [f"bench {name}" for name in ("attention", "frame", "pair", "past", "reach", "sampler")]
+    promised += [f"bench {name}" for name in ("attention", "copy", "frame", "pair", "past", "reach", "sampler")]
     assert set(COMMANDS) == set(promised)
 
 

@@ -9,6 +9,7 @@ from tiny_world import Ended, World, command
 
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.nn.storm import Storm
+from stormda.nn.tiles import Tiles
 from stormda.nn.weights import load_weights
 
 Run = Callable[..., Ended]
@@ -30,9 +31,9 @@ def test_a_network_of_tiles_is_trained_saved_and_read_back(run: Run, tmp_path: P
     assert {"tile": 2, "halo": 1, "dilation": 2}.items() <= load_weights(path).architecture.items()
     network = StormPrior.load(path).model.network
     assert isinstance(network, Storm) and network.pieces
-    cuts = [block.attention.tiles for block in network.blocks]
+    cuts = [part.tiles for name, part in network.named_modules() if name.endswith(".attention")]
     # 4 x 6 tokens without periodic axes; of the second block, two combs of 2 x 3 tokens along each axis.
-    assert [cut.pairs // 24 for cut in cuts] == [16, 6]
+    assert [cut.pairs // 24 for cut in cuts if isinstance(cut, Tiles)] == [16, 6]
     other = run("train", *SHORT, *TILES[:2], "storm.halo=0")
     assert other.code != 0 and "halo: 1 -> 0" in other.err  # the checkpoint is that of another network
 
