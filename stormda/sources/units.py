@@ -48,6 +48,9 @@ _UNITS: dict[str, tuple[str, float, float]] = {
     "inch": ("m", 0.0254, 0.0),
     "kg m-2": ("m", 1e-3, 0.0),
     "degree": ("degree", 1.0, 0.0),
+    "mm h-1": ("mm h-1", 1.0, 0.0),
+    "kg m-2 s-1": ("mm h-1", 3600.0, 0.0),
+    "dBZ": ("dBZ", 1.0, 0.0),
 }
 
 _SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -77,6 +80,9 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
     "inch": ("inch", "inches", "in"),
     "kg m-2": ("kg m-2", "kg/m2"),
     "degree": ("degree", "degrees", "deg", "°", "degree true", "degrees true"),
+    "mm h-1": ("mm h-1", "mm/h", "mm/hr", "mm hr-1", "kg m-2 h-1"),
+    "kg m-2 s-1": ("kg m-2 s-1", "kg/m2/s", "kg/(m2 s)"),
+    "dBZ": ("dbz",),
 }
 _BY_SPELLING = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
 
