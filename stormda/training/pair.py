@@ -6,8 +6,9 @@ method; Cochran 1977, Sampling Techniques, section 2.11) are
 
     r = sum_i a_i / sum_i b_i        se(r)^2 = var_i(a_i - r b_i) / (n mean(b)^2)
 
-and for the mean over noise levels the variances of the levels add up. Because they share what is hard about a sample, a_i - r b_i is small and a ratio known much better than either loss. The
-error is that of the choice of samples and noise, not that of another seed of the training.
+and for the mean over noise levels the variances of the levels add up. Because they share what is hard about a sample,
+a_i - r b_i is small and a ratio known much better than either loss. The error is that of the choice of samples and
+noise, not that of another seed of the training.
 
 Reach is the median gradient norm of the network's answer between tokens more than half of the largest distance apart
 (`stormda.nn.reach`), at the same states, tokens and signs.

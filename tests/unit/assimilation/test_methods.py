@@ -9,6 +9,7 @@ import torch
 
 from stormda.assimilation import methods
 from stormda.assimilation.methods import Problem, Settings
+from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior
 from stormda.config import GuidanceConfig
 from stormda.diffusion.guidance.jfps import jfps
@@ -90,7 +91,7 @@ def test_the_derivative_is_taken_below_its_noise_level_only(kind: Literal["jfps"
     p, learned = problem(), Learned()
     x = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     guidance = GuidanceConfig(kind=kind, derivative_below=2.0, tolerance=1e-10)
-    posterior = methods.guided(learned, p, guidance)()  # type: ignore[arg-type]
+    posterior = guided(learned, p, guidance)()  # type: ignore[arg-type]
     gaussian = jfps(prior().denoiser(p.history, TIME), p.operator, p.y, p.variance, prior().linear(p.history, TIME))
     for level in (1.0, 3.0):
         sigma = torch.tensor(level, dtype=torch.float64)
