@@ -32,11 +32,21 @@ def test_the_queue_runs_in_two_sittings_without_any_other_library(tmp_path: Path
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not there')\n")
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(
-        [str(BENCHMARKS / "gpu.sh"), "--smoke"], capture_output=True, text=True, env=environment, timeout=200
+        [str(BENCHMARKS / "gpu.sh"), "--smoke"], capture_output=True, text=True, env=environment, timeout=400
     )
     assert ended.returncode == 0, ended.stderr
-    for piece in ("sqg", "sqg-demo", "lorenz96-40", "lorenz96-100", "north-america", "europe"):
+    for piece in (
+        "sqg",
+        "sqg-demo",
+        "lorenz96-40",
+        "lorenz96-100",
+        "north-america",
+        "europe",
+        "sqg64-tiles",
+        "copy-tiles",
+    ):
         assert f"{piece}: 2 steps" in ended.stdout and f"{piece}: 4 steps" in ended.stdout
+    assert "sqg64-pair: loss" in ended.stdout
 
 
 def test_an_archive_is_exported_as_it_would_be_trained_on(
