@@ -36,13 +36,14 @@ BEGUN = monotonic()
 
 @dataclass(frozen=True)
 class Training:
-    """A training; `world` makes its data on a device."""
+    """A training; `world` makes its data on a device, `background` are EOFs of the background error covariance."""
 
     world: Callable[[Path, str], worlds.World]
     network: Mapping[str, int]
     settings: Settings
     frames: int = 1
     modes: int = 100
+    background: int = 0
     batch: int = 32
     rollout: Rollout = Rollout()
     seed: int = 0
@@ -91,7 +92,7 @@ def from_file(name: str) -> Callable[[Path, str], worlds.World]:
 def lorenz(dimension: int) -> Training:
     late = Rollout(steps=2, after=0.6)
     return Training(lambda _, device: worlds.lorenz96(device, dimension=dimension), network(1, 64, 4, 16),
-                    settings(40_000), modes=40, batch=128, rollout=late)  # fmt: skip
+                    settings(40_000), modes=40, background=40, batch=128, rollout=late)  # fmt: skip
 
 
 def attention_pair(
@@ -140,14 +141,14 @@ QUEUE: dict[str, Piece] = {
     "lorenz96-40": lorenz(40),
     "lorenz96-100": lorenz(100),
     "north-america": Training(from_file("north-america"), network(3, 64, 3, 32), settings(12_000, 2e-3, 0.1), frames=5,
-                              rollout=Rollout(steps=2, after=0.6)),
+                              background=200, rollout=Rollout(steps=2, after=0.6)),
     "europe": Training(from_file("europe"), network(1, 64, 3, 32), settings(12_000, 2e-3, 0.1)),
     "attention": attention(),
     **copies(),
     **attention_pair("sqg64", 64, 64, tile=4, halo=2),
     **attention_pair("sqg128", 128, 16, tile=8, halo=4),
     "sqg": Training(lambda _, device: worlds.sqg(device, trajectories=128), network(2, 128, 6, 64),
-                    settings(100_000), modes=200, rollout=Rollout(steps=2, after=0.7)),
+                    settings(100_000), modes=200, background=200, rollout=Rollout(steps=2, after=0.7)),
     # Sittings of these leave 150 MiB and more: for a machine whose disk stays.
     **attention_pair("sqg64-10M", 64, 64, 256, tile=4, halo=2),
     **attention_pair("sqg128-10M", 128, 16, 256, tile=8, halo=4),
@@ -161,8 +162,8 @@ def train(
     world = piece.world(carry, device)
     print(f"{name}: {world.data}; ready after {monotonic() - BEGUN:.0f} s", flush=True)
     job = Job(world.train, world.validation, world.normaliser, world.grid, piece.network, piece.settings,
-              frames=piece.frames, modes=piece.modes, batch=piece.batch, seed=piece.seed, members=piece.members,
-              rollout=piece.rollout)  # fmt: skip
+              frames=piece.frames, modes=piece.modes, background_modes=piece.background, batch=piece.batch,
+              seed=piece.seed, members=piece.members, rollout=piece.rollout)  # fmt: skip
     join_checkpoint(carry / name, work / "checkpoint.pt")
     command = shlex.join(["benchmarks/gpu.sh", name])
     card = {"name": name, "command": command, "data": world.data, "torch": torch.__version__, "device": _called(device)}
@@ -290,6 +291,7 @@ def smoke(folder: Path) -> None:
             settings=few,
             batch=4,
             modes=4,
+            background=4 if piece.background else 0,
             members=0,
         )
         for steps, ends in ((2, False), (4, True)):

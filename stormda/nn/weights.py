@@ -2,7 +2,8 @@
 
 The file holds the tensors of the model, the normaliser and the grid's coordinates; its metadata a card in JSON:
 architecture, channels, step, range of noise levels, scores, provenance. A prior needs nothing else: no archive, no
-configuration.
+configuration. A large tensor that is the beginning of another one (the EOFs of the guess and of the background errors)
+is stored once; the card's `same` says which rows of which.
 """
 
 __all__ = ["Weights", "load_weights", "save_weights"]
@@ -27,6 +28,7 @@ from stormda.time import parse_duration
 from stormda.variables import Channel
 
 _FORMAT = "stormda-weights-1"
+_LARGE = 1 << 14  # numbers of a tensor that is worth looking for among the others
 _HINT = "use weights that stormda train wrote"
 
 
@@ -63,6 +65,7 @@ def save_weights(path: Path, weights: Weights) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in weights.tensors.items()}
     arrays = weights.normaliser.arrays() | {"latitude": grid.latitude, "longitude": grid.longitude}
     tensors |= {f"data.{name}": torch.as_tensor(np.array(value)) for name, value in arrays.items()}
+    same = _same(tensors)
     card = {
         "format": _FORMAT,
         "channels": [c.name for c in weights.channels],
@@ -72,8 +75,26 @@ def save_weights(path: Path, weights: Weights) -> None:
         "architecture": dict(weights.architecture),
         "sigma": list(weights.sigma),
         "card": dict(weights.card),
+        "same": same,
     }
-    write_bytes(path, save(tensors, metadata={"stormda": json.dumps(card)}))
+    stored = {name: value for name, value in tensors.items() if name not in same}
+    write_bytes(path, save(stored, metadata={"stormda": json.dumps(card)}))
+
+
+def _same(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, int]]:
+    """Large tensors that are the first rows of another one: its name, and how many."""
+    large = sorted(
+        (name for name, t in tensors.items() if t.numel() >= _LARGE), key=lambda name: -tensors[name].numel()
+    )
+    found: dict[str, tuple[str, int]] = {}
+    for i, name in enumerate(large):
+        rows = len(tensors[name])
+        for other in large[:i]:
+            alike = tensors[other].dtype == tensors[name].dtype and other not in found
+            if alike and torch.equal(tensors[other][:rows], tensors[name]):
+                found[name] = other, rows
+                break
+    return found
 
 
 def load_weights(path: Path) -> Weights:
@@ -91,6 +112,7 @@ def load_weights(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {})["stormda"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors |= {name: tensors[other][:rows] for name, (other, rows) in card.get("same", {}).items()}
         if card["format"] != _FORMAT:
             raise CheckpointError(f"weights of format {card['format']}, not {_FORMAT}", file=path, hint=_HINT)
         data = {name.removeprefix("data."): t.numpy() for name, t in tensors.items() if name.startswith("data.")}
