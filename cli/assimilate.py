@@ -20,10 +20,19 @@ def assimilate(
     times: Times,
     ensemble: options.Ensemble = None,
     method: options.Method = None,
-    background: Annotated[
+    prior: Annotated[
         str | None,
         typer.Option(
-            "--background",
+            "--prior",
+            metavar="ensemble:PATH",
+            help="letkf, ensf: members of any model, NetCDF or GRIB, for the prior: assimilate.prior.",
+            show_default=False,
+        ),
+    ] = None,
+    instead: Annotated[
+        str | None,
+        typer.Option(
+            "--instead",
             metavar="REASON",
             help="Publish the background in the place of the analysis, labelled with this reason.",
             show_default=False,
@@ -39,13 +48,16 @@ def assimilate(
     Example: stormda assimilate -c config.yaml --ensemble 32 --cycle 2019-02-17T12Z
 
     Example: stormda assimilate --from 2014-07-10T00Z --to 2014-07-14T18Z --method kf
+
+    Example: stormda assimilate --cycle 2019-02-17T12Z --method letkf --prior 'ensemble:nwp/%Y%m%d%H_*.grib'
     """
-    config = setup.load({"assimilate.ensemble": ensemble, "assimilate.method": method})
+    chosen = {"assimilate.ensemble": ensemble, "assimilate.method": method, "assimilate.prior": prior}
+    config = setup.load(chosen)
     cycles = times.every(config.assimilate.step)
     if not cycles:
         raise ConfigError("no analysis time is given", key="--cycle", hint="--cycle 2019-02-17T12Z, or --from and --to")
     from stormda.pipeline.assimilate import assimilate as stage
 
     with console.progress() as progress:
-        result = stage(config, cycles, instead=background, dry_run=dry_run, progress=progress)
+        result = stage(config, cycles, instead=instead, dry_run=dry_run, progress=progress)
     console.result(result)

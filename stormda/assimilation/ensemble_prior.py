@@ -5,10 +5,11 @@ member's own past. Where there is none, the first members are states of the arch
 Where the past is a field with an error level, they are that field and, times the error, the anomalies of such states.
 
 A model takes members one step further. The nature run does it exactly; the linear inverse model a_k = G a_{k-1} + q and
-the STORM prior draw what they cannot know.
+the STORM prior draw what they cannot know. Or the members are given at every time: forecasts of somebody's model, whose
+past is not ours to know. Then nothing has to be trained, and what a cycle leaves is for that model to use.
 """
 
-__all__ = ["EnsemblePrior", "Model", "generative_model", "linear_model", "nature_model"]
+__all__ = ["EnsemblePrior", "Given", "Model", "generative_model", "given_ensemble", "linear_model", "nature_model"]
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,6 +40,10 @@ class Model(Protocol):
         """Standardised fields [M, C, H, W] at `time`; the history has one mean a member, [M, K, C, H, W]."""
 
 
+Given = Callable[[np.datetime64, Sequence[int]], Tensor]
+"""Members [M, C, H, W] of a time by number, standardised."""
+
+
 @dataclass(eq=False)
 class EnsemblePrior:
     """Members and a model.
@@ -48,6 +53,7 @@ class EnsemblePrior:
         model: the forecast model.
         states: how many states the archive has, and a function that reads some by number, standardised: [n, C, H, W].
         base: the generative prior that is the model, whose denoiser this has; None: the model is the nature run.
+        given: the members of each time; None: those of the model.
     """
 
     channels: tuple[Channel, ...]
@@ -58,6 +64,7 @@ class EnsemblePrior:
     model: Model
     states: tuple[int, Callable[[Sequence[int]], Tensor]]
     base: Prior | None = None
+    given: Given | None = None
     sigma_max: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +72,8 @@ class EnsemblePrior:
 
     def forecast(self, history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
         """The background: members [M, C, H, W] at `time`, standardised, float32."""
+        if self.given is not None:
+            return self.given(time, members).float()
         if not bool(history.mask.any()):
             return self.climate(members, seed)
         if history.mean.ndim == 4:
@@ -110,6 +119,20 @@ class EnsemblePrior:
     ) -> Tensor | None:
         """Nothing: the members are all there is."""
         return None
+
+
+def given_ensemble(
+    given: Given, channels: tuple[Channel, ...], grid: Grid, normaliser: Normaliser, step: np.timedelta64
+) -> EnsemblePrior:
+    """A prior of members that somebody gives, and no model."""
+
+    def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
+        raise StormdaError("the members are given: there is no model to take them further")
+
+    def read(numbers: Sequence[int]) -> Tensor:
+        raise StormdaError("the members are given: there is no climatology")
+
+    return EnsemblePrior(channels, grid, normaliser, step, 1, model, (0, read), given=given)
 
 
 def nature_model(advance: Mapping2, normaliser: Normaliser, step: np.timedelta64) -> Model:

@@ -7,7 +7,7 @@ job does the same from a terminal and from cron. An override `key.sub=value` rep
     fields     kinds of values, and what a section is
     sources    archive and observations          quality    operators, checks, withheld stations
     methods    history, priors, sampler, ...     twin       twin experiments
-    cycle      cycles by the clock
+    cycle      cycles by the clock               nwp        a centre's own model
     tree       `Config`, the root                reading    `load`, `dump`, `schema`
                                                  explain    what is wrong, in one line
 """
@@ -39,6 +39,7 @@ __all__ = [
     "MetarColumns",
     "MetarSource",
     "NetworkConfig",
+    "NwpConfig",
     "ObservationsConfig",
     "OperatorConfig",
     "Period",
@@ -63,6 +64,7 @@ __all__ = [
     "WindColumns",
     "WithholdConfig",
     "dump",
+    "files_of",
     "load",
     "resolve",
     "schema",
@@ -82,6 +84,7 @@ from stormda.config.methods import (
     TrainConfig,
     VerifyConfig,
 )
+from stormda.config.nwp import NwpConfig, files_of
 from stormda.config.quality import (
     BiasConfig,
     CheckConfig,

@@ -14,6 +14,7 @@ __all__ = [
     "Time",
     "VariableName",
     "write_duration",
+    "write_path",
 ]
 
 import difflib
@@ -75,12 +76,12 @@ Duration = Annotated[
 ]
 
 
-def _write_path(text: str, info: SerializationInfo) -> str:
-    """As it is, or what the serialisation's context, a function, makes of it."""
+def write_path(text: str, info: SerializationInfo) -> str:
+    """A path as it is, or what the serialisation's context, a function, makes of it."""
     return str(info.context(text)) if callable(info.context) else text
 
 
-InputPath = Annotated[str, PlainSerializer(_write_path, return_type=str)]
+InputPath = Annotated[str, PlainSerializer(write_path, return_type=str)]
 """A file to read: below the folder of the configuration unless absolute."""
 
 

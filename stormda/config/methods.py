@@ -20,7 +20,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from stormda.config.fields import Duration, Section
+from stormda.config.fields import Duration, InputPath, Section
+from stormda.config.nwp import GivenPrior
 from stormda.config.presets import PRESETS
 from stormda.config.sources import GriddedSource
 
@@ -175,6 +176,12 @@ class AssimilateConfig(Section):
     """The analysis ensemble."""
 
     method: Method = "gaussian"
+    prior: GivenPrior | None = Field(
+        None, description="letkf, ensf: ensemble:PATH, members of any model at the analysis time; empty: their own"
+    )
+    background: InputPath | None = Field(
+        None, description="storm, gaussian, kf, oi: files of a centre's own state at the analysis time, see nwp"
+    )
     ensemble: int = Field(32, ge=2)
     seed: int = Field(0, ge=0)
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")

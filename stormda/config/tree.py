@@ -21,6 +21,7 @@ from stormda.config.methods import (
     TrainConfig,
     VerifyConfig,
 )
+from stormda.config.nwp import NwpConfig
 from stormda.config.quality import OperatorConfig, QualityConfig
 from stormda.config.sources import ArchiveConfig, ObservationsConfig
 from stormda.config.twin import TwinConfig
@@ -44,6 +45,7 @@ class Config(Section):
     letkf: LetkfConfig = LetkfConfig()
     ensf: EnsfConfig = EnsfConfig()
     assimilate: AssimilateConfig = AssimilateConfig()
+    nwp: NwpConfig = NwpConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()
     cycle: CycleConfig = CycleConfig()

@@ -99,9 +99,13 @@ def assimilate(
         AnalysisRejected: an analysis failed its sanity check; what was published before stays.
     """
     method = config.assimilate.method
-    prior = prior or build.prior(config, method)
+    given = config.assimilate.prior is not None
+    own = None if given else prior or build.prior(config, method)
     seeds = config.quality.withhold.seeds
-    jobs = [Job(config, prior, cycle, split, instead) for cycle in sorted(cycles) for split in seeds]
+    jobs = []
+    for cycle in sorted(cycles):
+        known = own or build.prior(config, method, cycle)
+        jobs += [Job(config, known, cycle, split, instead) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
     for number, job in enumerate(jobs):

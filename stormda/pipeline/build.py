@@ -2,7 +2,9 @@
 
 __all__ = ["archive", "forecast_model", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ from stormda.assimilation.ensemble_prior import (
     EnsemblePrior,
     Model,
     generative_model,
+    given_ensemble,
     linear_model,
     nature_model,
 )
 from stormda.assimilation.prior import GaussianPrior, Prior
-from stormda.config import Config, LorenzWorld, SqgWorld
+from stormda.config import Config, LorenzWorld, SqgWorld, files_of
 from stormda.diffusion.history import History
 from stormda.diffusion.sample.ancestral import ancestral
 from stormda.diffusion.sample.dpm2m import dpm2m, dpm2mx
@@ -28,11 +31,19 @@ from stormda.grid import Grid
 from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SIX_HOURS, SQG
 from stormda.normaliser import Normaliser
+from stormda.pipeline.nwp import files_at, states_at
+from stormda.state import State
 from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
+from stormda.time import format_time
 from stormda.types import Mapping2, Tensor
+from stormda.variables import Channel
 
 SAMPLERS: dict[str, Sampler] = {"dpm2m": dpm2m, "dpm2mx": dpm2mx, "heun": heun, "ancestral": ancestral}
+_CLIMATE = 40**0.5  # sd of a climate that is not known, in those of an ensemble of forecasts
+
+log = logging.getLogger(__name__)
+
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
@@ -91,12 +102,16 @@ def nature(config: Config) -> Lorenz96 | SQG | None:
     return SQG(points=world.points) if isinstance(world, SqgWorld) else None
 
 
-def prior(config: Config, method: str) -> Prior:
+def prior(config: Config, method: str, time: np.datetime64 | None = None) -> Prior:
     """The prior of a method: the STORM network for `storm`, members and a model for filters, else the Gaussian.
 
+    `time` is that of the analysis: of members that are given, where there is no archive, everything is learned.
+
     Raises:
-        ConfigError: a forecast model that this world does not have.
+        ConfigError: a forecast model that this world does not have, or given members for a method that takes none.
     """
+    if config.assimilate.prior is not None:
+        return _given_ensemble(config, method, config.assimilate.prior, time)
     if method in methods.FILTERS:
         return _ensemble_prior(config, method)
     return _storm(config) if method == "storm" else _gaussian(config, config.history.frames)
@@ -127,6 +142,50 @@ def _ensemble_prior(config: Config, method: str) -> EnsemblePrior:
     frames = 1 if base is None else base.frames
     states = _states(config, opened, known.grid, known.normaliser)
     return EnsemblePrior(known.channels, known.grid, known.normaliser, known.step, frames, model, states, base)
+
+
+def _given_ensemble(config: Config, method: str, text: str, time: np.datetime64 | None) -> EnsemblePrior:
+    """Members from files: on the archive's grid and in its climatological units, or in their own where none is."""
+    key, files = "assimilate.prior", files_of(text)
+    if method not in methods.FILTERS:
+        hint = "--method letkf or ensf; a centre's state beside the prior of other methods: --background FILE"
+        raise ConfigError(f"method {method} does not take members for its prior", key=key, hint=hint)
+    alone = time is not None and not config.below_run(config.archive.path).exists()
+    if alone:
+        assert time is not None
+        climate = [check.check for check in config.quality.dynamic if check.check == "climatology"]
+        if climate:
+            hint = "stormda ingest builds it; or leave that check out"
+            raise ConfigError("the check 'climatology' needs an archive", key="quality.dynamic", hint=hint)
+        state = states_at(config, files, time, key, None)
+        grid, normaliser = state.grid, _spread_of(state)
+    else:
+        opened = archive(config)
+        grid, normaliser = opened.grid, opened.normaliser
+    wanted = config.assimilate.ensemble
+
+    def members(at: np.datetime64, numbers: Sequence[int]) -> Tensor:
+        values = states_at(config, files, at, key, grid).values
+        if len(values) < max(wanted, 2):
+            what = f"the files have {len(values)} members at {format_time(at)}, {wanted} are wanted"
+            hint = f"assimilate.ensemble={len(values)}" if len(values) > 1 else "an ensemble: one state is --background"
+            raise InputError(what, file=files_at(config, files, at, key)[0], key="assimilate.ensemble", hint=hint)
+        if len(values) > wanted:
+            log.warning("the first %d of %d members are taken (assimilate.ensemble)", wanted, len(values))
+        return torch.as_tensor(normaliser.encode(values[list(numbers)], np.asarray([at])))
+
+    channels = tuple(Channel.parse(name) for name in config.channels)
+    return given_ensemble(members, channels, grid, normaliser, config.assimilate.step)
+
+
+def _spread_of(state: State) -> Normaliser:
+    """Units of given members where no climate is known: it is taken to vary 40 times as much as they do.
+
+    So their variance in these units is the kernel of `ensf` by default, 0.025.
+    """
+    whole = [(state.values, np.repeat(state.times, len(state.values)))]
+    own = Normaliser.fit(whole, state.channels, 0, 0, state.grid.weights)
+    return replace(own, sd=own.sd * _CLIMATE)
 
 
 def _model(config: Config, method: str) -> tuple[Prior, Model]:

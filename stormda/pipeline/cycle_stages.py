@@ -160,7 +160,7 @@ class Work:
         file = self.config.run / "cycle" / "config.yaml"
         write_text(file, configuration.dump(self.config, file.parent))
         words = [*self.config.cycle.launch, sys.executable, "-m", "stormda", "assimilate", "-c", str(file)]
-        words += ["--cycle", format_time(cycle), "--quiet"] + ([] if instead is None else ["--background", instead])
+        words += ["--cycle", format_time(cycle), "--quiet"] + ([] if instead is None else ["--instead", instead])
         code, said = _launched(words)
         if code:
             kind, key = _ENDS.get(code, StormdaError), re.search(r"\bkey=([\w.]+)", said)

@@ -35,7 +35,7 @@ class Past:
         history: K frames; with one mean a member for an ensemble filter that finds its analyses.
         time: of the newest frame; None at a cold start.
         mean, error: [C, H, W], physical, of the newest frame; None at a cold start.
-        origin: `analysis`, `archive` or `cold start`, for the provenance.
+        origin: `analysis`, `archive`, `cold start` or `given ensemble`, for the provenance.
     """
 
     history: History
@@ -47,6 +47,9 @@ class Past:
 
 def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, split: int) -> Past:
     """The past that the configuration allows at `cycle`: frames are one step of the prior apart."""
+    if isinstance(prior, EnsemblePrior) and prior.given is not None:
+        none = History.none(prior.frames, (len(prior.channels), *prior.grid.shape))
+        return Past(none, None, None, None, "given ensemble")
     times = [cycle - k * prior.step for k in range(prior.frames, 0, -1)]
     times_allowed = [t if cycle - t <= config.history.max_age else None for t in times]
     shape = (len(prior.channels), *prior.grid.shape)

@@ -28,6 +28,7 @@ from stormda.pipeline import build
 from stormda.pipeline.bias import write_bias
 from stormda.pipeline.history import BASIS
 from stormda.pipeline.layout import analysis_folder
+from stormda.pipeline.nwp import nwp_inputs
 from stormda.quality.report import counts
 from stormda.store.analysis import write_analysis
 from stormda.store.feedback import write_feedback
@@ -173,8 +174,10 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
 
 
 def _inputs(job: Job, observations: Observations) -> dict[str, Any]:
-    """Hashes of what the analysis was made of: the window's observations, and the weights or the archive's files."""
-    known: dict[str, Any] = {"observations": fingerprint(observations)}
+    """Hashes of what the analysis was made of: observations, weights or the archive's files, a centre's own states."""
+    known: dict[str, Any] = {"observations": fingerprint(observations)} | nwp_inputs(job.config, job.cycle)
+    if job.config.assimilate.prior is not None:
+        return known
     if job.method == "storm" or (job.method in FILTERS and build.forecast_model(job.config, job.method) == "storm"):
         known["weights"] = digest(build.weights_path(job.config))
     if job.method == "storm":

@@ -515,7 +515,7 @@ LAUNCH = """
 import sys
 words = sys.argv[1:]
 open({seen!r}, "a").write(repr(words) + chr(10))
-if "--background" not in words:
+if "--instead" not in words:
     sys.stderr.write("FATAL ERROR: it is 9.9 climatological standard deviations off - key=assimilate.limit" + chr(10))
     sys.exit(5)
 from stormda.cli.main import main
@@ -533,7 +533,7 @@ def test_the_analysis_may_be_started_by_another_command(project: Make, tmp_path:
     assert (line.state, line.product) == ("done", "background") and "9.9 climatological" in line.note
     first, second = [ast.literal_eval(text) for text in seen.read_text().splitlines()]
     assert first[1:4] == ["-m", "stormda", "assimilate"] and second[: len(first)] == first
-    assert second[len(first)] == "--background"
+    assert second[len(first)] == "--instead"
     with pytest.raises(ConfigError, match="no-such-launcher cannot be run"):
         run_cycle(p.config("cycle.launch=[no-such-launcher]"), TIMES[FIRST], now=TIMES[FIRST])
 

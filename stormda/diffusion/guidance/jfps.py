@@ -34,6 +34,7 @@ def jfps(
     gaussian: Gaussian,
     *,
     share: Callable[[float], float] = _all,
+    spread: Callable[[Tensor, float, float], Tensor] | None = None,
     **solver: Unpack[Solver],
 ) -> Denoise:
     """The denoiser of the posterior.
@@ -43,6 +44,7 @@ def jfps(
         operator, y, variance, solver: see `Increment`.
         gaussian: N(m, S); its mean does not matter.
         share: error variance of the denoiser at a noise level, in units of the Gaussian's.
+        spread: (v, sigma, share) -> V v, where V is not share (S^-1 + I / sigma^2)^-1.
 
     Raises:
         AnalysisRejected: (by the returned function) the denoiser or the operator gave a value that is not finite.
@@ -54,6 +56,8 @@ def jfps(
         factor = share(float(sigma))
 
         def covariance(v_BCHW: Tensor) -> Tensor:
+            if spread is not None:
+                return spread(v_BCHW, float(sigma), factor)
             return factor * gaussian.spread(v_BCHW, sigma)
 
         return d + increment(d, covariance, sigma, factor)
