@@ -8,6 +8,7 @@ job does the same from a terminal and from cron. An override `key.sub=value` rep
     sources    archive and observations          quality    operators, checks, withheld stations
     methods    history, priors, sampler, ...     twin       twin experiments
     cycle      cycles by the clock               nwp        a centre's own model
+    verify     against what, events, regions
     tree       `Config`, the root                reading    `load`, `dump`, `schema`
                                                  explain    what is wrong, in one line
 """
@@ -47,6 +48,7 @@ __all__ = [
     "RadarChecks",
     "RadarSource",
     "ReaderLimits",
+    "RegionConfig",
     "SamplerConfig",
     "Section",
     "SlurmConfig",
@@ -82,7 +84,6 @@ from stormda.config.methods import (
     SamplerConfig,
     StormConfig,
     TrainConfig,
-    VerifyConfig,
 )
 from stormda.config.nwp import NwpConfig, files_of
 from stormda.config.quality import (
@@ -119,3 +120,4 @@ from stormda.config.sources import (
 )
 from stormda.config.tree import Config, resolve
 from stormda.config.twin import ArchiveWorld, LorenzWorld, NetworkConfig, SqgWorld, TuneConfig, TwinConfig
+from stormda.config.verify import RegionConfig, VerifyConfig

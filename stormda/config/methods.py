@@ -1,4 +1,4 @@
-"""How an analysis is computed: history, priors, sampler, guidance, training, verification."""
+"""How an analysis is computed: history, priors, sampler, guidance, training."""
 
 __all__ = [
     "AssimilateConfig",
@@ -12,7 +12,6 @@ __all__ = [
     "SamplerConfig",
     "StormConfig",
     "TrainConfig",
-    "VerifyConfig",
 ]
 
 from typing import Literal, TypeAlias
@@ -23,7 +22,6 @@ from pydantic import Field, field_validator, model_validator
 from stormda.config.fields import Duration, InputPath, Section
 from stormda.config.nwp import GivenPrior
 from stormda.config.presets import PRESETS
-from stormda.config.sources import GriddedSource
 
 Method: TypeAlias = Literal["storm", "gaussian", "kf", "oi", "letkf", "ensf"]
 ForecastModel: TypeAlias = Literal["nature", "linear", "storm"]
@@ -236,11 +234,3 @@ class TrainConfig(Section):
         if not 0 < value[0] <= value[1]:
             raise ValueError("the range must be two positive numbers, the smaller one first")
         return value
-
-
-class VerifyConfig(Section):
-    """What analyses are compared with: gridded truth and withheld observations."""
-
-    truth: GriddedSource | None = Field(None, description="empty: the archive, at the times it has")
-    against: tuple[Literal["truth", "withheld", "used"], ...] = ("truth", "withheld")
-    report: bool = True

@@ -19,12 +19,12 @@ from stormda.config.methods import (
     SamplerConfig,
     StormConfig,
     TrainConfig,
-    VerifyConfig,
 )
 from stormda.config.nwp import NwpConfig
 from stormda.config.quality import OperatorConfig, QualityConfig
 from stormda.config.sources import ArchiveConfig, ObservationsConfig
 from stormda.config.twin import TwinConfig
+from stormda.config.verify import VerifyConfig
 
 
 class Config(Section):

@@ -10,9 +10,9 @@ https://github.com/google-research/weatherbenchX.) Sums can be kept apart in G g
 which intervals are resampled.
 """
 
-__all__ = ["Metric", "Pair", "Statistic", "Sums", "accumulate"]
+__all__ = ["Given", "Metric", "Pair", "Statistic", "Sums", "accumulate"]
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -79,6 +79,10 @@ class Pair:
 
         return cls(np.asarray(members[:, keep], dtype=np.float64), flat(reference), flat(variance), flat(weights))
 
+    def where(self, keep: Array) -> "Pair":
+        """The values where `keep`, bool [N], is true."""
+        return Pair(self.members[:, keep], self.reference[keep], self.variance[keep], self.weights[keep])
+
     @property
     def size(self) -> int:
         """M, the number of members."""
@@ -99,6 +103,25 @@ class Statistic(Protocol):
     def __call__(self, pair: Pair) -> Array:
         """[N] or [N, V]."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A statistic that was computed beside the pair, such as one that needs whole fields.
+
+    Args:
+        name: its key in the sums.
+        values: [N] or [N, V], of the values of the pair in their order.
+    """
+
+    name: str
+    values: Array
+
+    def __call__(self, pair: Pair) -> Array:
+        """See the class: a row a value."""
+        if len(self.values) != len(pair):
+            raise InputError(f"{self.name} of {len(self.values)} values beside a pair of {len(pair)}")
+        return self.values
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +151,10 @@ class Sums:
         total = self.totals[name]
         weight = self.weight.reshape(-1, *[1] * (total.ndim - 1))
         return np.asarray(np.divide(total, weight, out=np.full(np.shape(total), np.nan), where=weight > 0))
+
+    def only(self, names: Collection[str]) -> "Sums":
+        """With these statistics alone, those of them that are there."""
+        return Sums(self.count, self.weight, {n: total for n, total in self.totals.items() if n in names})
 
     def regrouped(self, times_BG: Array) -> "Sums":
         """B new groups, each of which takes group g `times_BG[b, g]` times; a row of ones adds all groups up."""
@@ -166,6 +193,8 @@ def accumulate(pair: Pair, statistics: Sequence[Statistic], groups: Array | None
 
     def total(values: Array) -> Array:
         weighted = values * pair.weights.reshape(-1, *[1] * (values.ndim - 1))
+        if count == 1:
+            return np.asarray(weighted.sum(axis=0)[None])
         out = np.zeros((count, *values.shape[1:]))
         np.add.at(out, place, weighted)
         return out

@@ -33,9 +33,9 @@ from stormda.errors import (
     StormdaError,
 )
 from stormda.pipeline.deadline import OutOfTime
-from stormda.pipeline.layout import analysis_folder, forecast_folder
+from stormda.pipeline.layout import analysis_folder, forecast_folder, verification_folder
 from stormda.store.publish import write_text
-from stormda.time import format_time, hours
+from stormda.time import format_time, hours, stamp
 from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Work:
     def _products(self, stage: str, cycle: np.datetime64) -> list[Path]:
         config, method = self.config, self.config.assimilate.method
         if stage == "verify":
-            return [config.run / "verification" / method / "scores.json"]
+            return [verification_folder(config, method) / stamp(cycle) / "scores.json"]
         if stage == "forecast":
             return [forecast_folder(config, method, cycle, config.quality.withhold.seeds[0])]
         seeds = config.quality.withhold.seeds

@@ -187,7 +187,7 @@ def _scores(tree: dict[str, Any]) -> Facts:
     """Scores of `verify`, one row a target and variable, or of `twin`, one row a method."""
     facts, scores = Facts(), tree["scores"]
     if isinstance(scores.get("rows"), list):
-        for pair in flatten({k: v for k, v in scores.items() if k not in ("rows", "files")}):
+        for pair in flatten({k: v for k, v in scores.items() if k not in ("rows", "files", "more")}):
             facts.add(*pair)
         metrics = list(dict.fromkeys(m for r in scores["rows"] for s in _sides(r) for m in (s or {}).get("scores", {})))
         facts.columns = ["target", "variable", "n", *metrics]

@@ -89,6 +89,17 @@ def _scores(path: Path) -> str:
         raise InputError(f"scores.json is truncated or not ours ({error})", file=file) from error
 
 
+def _verified(path: Path) -> str:
+    """Scores of all cycles, or how many wait to be added up."""
+    try:
+        return _scores(path)
+    except InputMissing:
+        count = len(list(path.glob("statistics/*.parquet")))
+        if not count:
+            raise
+        return f"statistics of {count} cycles: stormda verify adds them up"
+
+
 def _span(times: Sequence[str]) -> str:
     return times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}"
 
@@ -99,7 +110,7 @@ _STAGES: tuple[tuple[str, str, Callable[[Path], str]], ...] = (
     ("train", StormConfig().weights, _weights),
     ("assimilate", "analyses", _cycles),
     ("forecast", "forecasts", _cycles),
-    ("verify", "verification", _scores),
+    ("verify", "verification", _verified),
     ("twin", "twin", _scores),
 )
 _BY_METHOD = ("analyses", "forecasts", "verification")

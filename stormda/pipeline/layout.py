@@ -5,13 +5,14 @@
     <run_dir>/weights.safetensors, training/      the STORM prior and its training
     <run_dir>/analyses/<method>/<cycle>[_splitNN]/{analysis,background,feedback}.nc provenance.json config.yaml
     <run_dir>/forecasts/<method>/<cycle>[_splitNN]/forecast.nc
-    <run_dir>/verification/<method>/{scores.json,report.html}
+    <run_dir>/verification/<method>/statistics/<cycle>[_splitNN].parquet  what each analysis time adds to the scores
+    <run_dir>/verification/<method>/[<period>/]{scores.json,report.html}  of all of them, or of a period
     <run_dir>/cycle/{ledger.sqlite,lock}          what became of every cycle
 
 A split is one way to choose the withheld stations; its number is in the name only where the configuration has several.
 """
 
-__all__ = ["analysis_folder", "forecast_folder", "parse_folder"]
+__all__ = ["analysis_folder", "forecast_folder", "parse_folder", "verification_folder"]
 
 import re
 from pathlib import Path
@@ -34,6 +35,11 @@ def analysis_folder(config: Config, method: str, cycle: np.datetime64, split: in
 def forecast_folder(config: Config, method: str, cycle: np.datetime64, split: int) -> Path:
     """The folder of the forecast from one analysis."""
     return config.run / "forecasts" / method / _name(config, cycle, split)
+
+
+def verification_folder(config: Config, method: str) -> Path:
+    """The folder of the scores of a method."""
+    return config.run / "verification" / method
 
 
 def parse_folder(name: str) -> tuple[np.datetime64, int | None] | None:

@@ -1,4 +1,7 @@
-"""Stage `verify`: compare analyses and their backgrounds with gridded truth and with withheld observations.
+"""Stage `verify`: compare analyses, backgrounds and forecasts with gridded truth and with observations.
+
+Each analysis time is scored once, into its statistics file; scores of a period are those files added up. So a month is
+the sum of its days, whichever processes scored them, and a cycle that is scored by itself overwrites nothing.
 
 One missing or broken file costs only its own part: it is named in the result and in the report, the rest is scored.
 """
@@ -6,40 +9,34 @@ One missing or broken file costs only its own part: it is named in the result an
 __all__ = ["VerifyResult", "cycle_report", "verify"]
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from stormda import config as configuration
-from stormda.config import Config, GriddedSource
+from stormda.config import Config
 from stormda.errors import InputError, InputMissing
-from stormda.grid import Grid
-from stormda.pipeline import build
-from stormda.pipeline.layout import analysis_folder, parse_folder
-from stormda.sources.files import expand
-from stormda.sources.gridded import read_gridded
-from stormda.state import State
-from stormda.store.analysis import Analysis, read_analysis
-from stormda.store.archive import Archive
-from stormda.store.feedback import Feedback, read_feedback
+from stormda.pipeline.layout import analysis_folder, verification_folder
+from stormda.pipeline.verify_score import NO_TRUTH, Job, find_jobs, fingerprint, known, score, statistics_file
+from stormda.pipeline.verify_truth import Reference, on_grid, optional, read_reference, scoring_of
+from stormda.store.analysis import read_analysis
+from stormda.store.feedback import read_feedback
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_json, write_text
-from stormda.time import format_time
-from stormda.types import Array, Progress, silent
-from stormda.variables import Channel
-from stormda.verification.compare import Part, Row, against_observations, against_truth, by_cycle, summarise
+from stormda.time import format_time, stamp
+from stormda.types import Progress, silent
+from stormda.verification.compare import Part
 from stormda.verification.report import Section, Snapshot, cycle_page, map_sections, number, verification_page
+from stormda.verification.statistics import Record, read_record, write_record
+from stormda.verification.summary import Line, Row, Summary, by_cycle, overview, summarise
+from stormda.verification.tally import Tally
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_Fields = dict[str, tuple[Grid, Array]]
-"""By channel name: a grid and a field [H, W] on it."""
+_SIDES = ("analysis", "background")
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,11 @@ class VerifyResult:
 
     Args:
         method: of the analyses.
-        cycles: scored, in order.
+        cycles: analysis times that are scored, in order.
         splits: seeds of the choice of withheld stations.
         members: of the largest ensemble.
-        rows: a row a target and variable.
+        rows: background beside analysis, a row a target and variable.
+        more: by lead, region, hour and station; events, innovations, spectra.
         missing: what was not there or not readable, one sentence each.
         files: scores.json, report.html and the report of the newest analysis.
     """
@@ -61,13 +59,15 @@ class VerifyResult:
     splits: tuple[int, ...]
     members: int
     rows: tuple[Row, ...]
+    more: Summary
     missing: tuple[str, ...]
     files: tuple[str, ...]
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people: title, columns, rows; background and analysis beside each other as `background > analysis`."""
         columns = ["target", "variable", "n", "RMSE", "bias", "CRPS", "spread/skill", "improvement"]
-        return f"{self.lead()} Each score: background > analysis.", columns, [_cells(row) for row in self.rows]
+        ahead = [_ahead(line) for line in self.more.by_lead if line.side == "forecast"]
+        return f"{self.lead()} {self.how()}", columns, [_cells(row) for row in self.rows] + ahead
 
     def lead(self) -> str:
         """What was scored, in one sentence."""
@@ -77,168 +77,113 @@ class VerifyResult:
             f"({when}), {len(self.splits)} {_plural('split', len(self.splits))} of the stations."
         )
 
+    def how(self) -> str:
+        """How to read the table."""
+        return "Each score: background > analysis." if self.rows else "Scores of forecasts."
+
 
 def verify(
     config: Config, cycles: Sequence[np.datetime64] | None = None, *, progress: Progress = silent
 ) -> VerifyResult:
-    """Score every analysis of the configured method that is there, or those of some cycles.
+    """Score every analysis and forecast of the configured method that is there, or those at some analysis times.
 
-    Writes `verification/<method>/scores.json` and `report.html`, and `report.html` beside the newest analysis.
+    Writes a statistics file for each analysis time, `scores.json` of all of them, and unless it is of a single time
+    `report.html`; and `report.html` beside the newest analysis. Of all times they lie in `verification/<method>`, of
+    some in a folder in it that is named by the first and the last.
 
     Raises:
         InputMissing: no analysis at all.
         InputError: nothing of what is there can be read, or nothing can be compared.
+        ConfigError: an observation that a forecast is compared with has no operator that can be built.
         OutputError: the scores cannot be written.
     """
     method = config.assimilate.method
-    found, missing = _find(config, method, cycles)
-    truth = _truth(config, sorted({job.cycle for job in found}), missing) if "truth" in config.verify.against else {}
-    parts: list[Part] = []
-    snapshot: Snapshot | None = None
-    for done, job in enumerate(found):
-        progress(f"verify {format_time(job.cycle)}", done, len(found))
-        own, seen = _score(config, job, truth.get(job.cycle), missing)
-        parts += own
-        if seen is not None and (snapshot is None or seen.cycle > snapshot.cycle):
-            snapshot = seen
-    progress("verify: scores and report", len(found), len(found))
-    if not parts:
+    jobs, missing = _find(config, method, cycles)
+    tally, newest, reference = _tally(config, method, jobs, missing, progress)
+    if not tally:
         raise InputError(
             f"nothing could be compared: {'; '.join(missing) or 'neither a truth nor withheld observations'}",
             key="verify",
             hint="set verify.truth, or quality.withhold.fraction before stormda assimilate",
         )
+    progress("verify: scores and report", len(jobs), len(jobs))
     result = VerifyResult(
         method=method,
-        cycles=tuple(format_time(c) for c in sorted({p.cycle for p in parts})),
-        splits=tuple(sorted({p.split for p in parts})),
-        members=max(p.members for p in parts),
-        rows=summarise(parts),
+        cycles=tuple(map(format_time, tally.cycles())),
+        splits=tuple(tally.splits()),
+        members=max(map(tally.members, tally.keys())),
+        rows=overview(tally),
+        more=summarise(tally),
         missing=tuple(missing),
         files=(),
     )
-    return _publish(config, result, parts, snapshot)
+    snapshot = None
+    if config.verify.report and newest is not None:
+        snapshot = _snapshot(config, newest[0], reference)
+    return _publish(config, result, tally, snapshot, newest[1].parts if newest else (), cycles)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """An analysis that is to be scored."""
-
-    cycle: np.datetime64
-    split: int
-    folder: Path
-
-
-def _find(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> tuple[list[_Job], list[str]]:
-    """The analyses that are there, and a sentence for each that should be."""
+def _find(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> tuple[list[Job], list[str]]:
+    """What is there to be scored, and a sentence for each analysis that should be."""
+    there = find_jobs(config, method)
     seeds = config.quality.withhold.seeds
-    root = config.run / "analyses" / method
-    there = {}
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        parsed = parse_folder(folder.name)
-        if parsed and (parsed[1] is None) == (len(seeds) == 1) and parsed[1] in (None, *seeds):
-            there[parsed[0], seeds[0] if parsed[1] is None else parsed[1]] = folder
     wanted = sorted({cycle for cycle, _ in there} if cycles is None else set(cycles))
-    jobs = [_Job(c, s, there[c, s]) for c in wanted for s in seeds if (c, s) in there]
+    jobs = [there[c, s] for c in wanted for s in seeds if (c, s) in there]
     missing = [
         f"no analysis {analysis_folder(config, method, c, s).name}"
         for c in wanted
         for s in seeds
-        if (c, s) not in there
+        if (c, s) not in there and (cycles is not None or any((c, other) in there for other in seeds))
     ]
     if not jobs:
         what = f"there is no analysis of method {method}" + ("" if cycles is None else " at these cycles")
+        root = config.run / "analyses" / method
         raise InputMissing(what, file=root, hint="stormda assimilate --cycle TIME, or another --method")
     for line in missing:
         log.warning(line)
     return jobs, missing
 
 
-def _truth(config: Config, cycles: list[np.datetime64], missing: list[str]) -> dict[np.datetime64, _Fields]:
-    """Fields of the truth by cycle, from `verify.truth` or else from the archive; cycles it lacks are left out."""
-    source = config.verify.truth
-    if source is not None:
-        found = _optional(lambda: _read_truth(config, source, cycles), missing)
-    else:
-        found = _optional(lambda: _archived(build.archive(config), cycles), missing)
-    truth = found or {}
-    if lacking := [c for c in cycles if c not in truth]:
-        shown = ", ".join(format_time(c) for c in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
-        missing.append(f"no gridded truth at {len(lacking)} of {len(cycles)} cycles ({shown})")
-    return truth
+def _tally(
+    config: Config, method: str, jobs: Sequence[Job], missing: list[str], progress: Progress
+) -> tuple[Tally, tuple[Job, Record] | None, Reference]:
+    """The sums of all jobs: those of earlier runs as they are, others made and written; and the newest analysis."""
+    marks = [fingerprint(config, job) for job in jobs]
+    files = [statistics_file(config, method, job) for job in jobs]
+    keep = [config.verify.reuse and known(file, mark, missing) for file, mark in zip(files, marks, strict=True)]
+    todo = sorted({job.cycle for job, kept in zip(jobs, keep, strict=True) if not kept})
+    reference, scoring = read_reference(config, todo, missing), scoring_of(config)
+    tally, lacking = Tally(), []
+    newest: tuple[Job, Record] | None = None
+    for done, (job, file, kept) in enumerate(zip(jobs, files, keep, strict=True)):
+        progress(f"verify {format_time(job.cycle)}", done, len(jobs))
+        if kept:
+            record = optional(lambda file=file: read_record(file), missing)  # type: ignore[misc]
+        else:
+            record = score(config, job, reference, scoring)
+            write_record(file, record)
+        if record is None:
+            continue
+        tally.add(record.parts)
+        missing += [line for line in record.missing if not line.startswith(NO_TRUTH)]
+        lacking += [job.cycle for line in record.missing if line.startswith(NO_TRUTH)]
+        if job.analysed and (newest is None or job.cycle > newest[0].cycle):
+            newest = job, record
+    if times := sorted(set(lacking)):
+        shown = ", ".join(map(format_time, times[:3])) + (", ..." if len(times) > 3 else "")
+        missing.append(f"{NO_TRUTH} {len(times)} of {len({j.cycle for j in jobs if j.analysed})} cycles ({shown})")
+    return tally, newest, reference
 
 
-def _read_truth(config: Config, source: GriddedSource, cycles: list[np.datetime64]) -> dict[np.datetime64, _Fields]:
-    truth: dict[np.datetime64, _Fields] = {}
-    key = "verify.truth"
-    files = expand(source.files, config.path, key=f"{key}.files", folders=source.kind == "zarr")
-    for state in read_gridded(source, config.channels, files, times=np.asarray(cycles), regular=True, key=key):
-        for index in np.flatnonzero(np.isin(state.times, np.asarray(cycles))):
-            truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))
-    return truth
-
-
-def _fields(state: State, index: int) -> _Fields:
-    return {c.name: (state.grid, state.values[index, i]) for i, c in enumerate(state.channels)}
-
-
-def _archived(archive: Archive, cycles: list[np.datetime64]) -> dict[np.datetime64, _Fields]:
-    index = archive.find(np.asarray(cycles))
-    there = [(cycle, int(i)) for cycle, i in zip(cycles, index, strict=True) if i >= 0]
-    return {cycle: _fields(archive.read(np.asarray([i])), 0) for cycle, i in there}
-
-
-def _optional(read: Callable[[], T], missing: list[str]) -> T | None:
-    """What `read` gives, or None and a sentence about what is wrong."""
-    try:
-        return read()
-    except (InputError, InputMissing) as error:
-        log.warning(str(error))
-        missing.append(str(error))
-        return None
-
-
-def _score(config: Config, job: _Job, truth: _Fields | None, missing: list[str]) -> tuple[list[Part], Snapshot | None]:
-    """The parts of one analysis, and what its maps show."""
-    analysis = _optional(lambda: read_analysis(job.folder / "analysis.nc"), missing)
-    background = _optional(lambda: read_analysis(job.folder / "background.nc"), missing)
-    feedback = _optional(lambda: read_feedback(job.folder / "feedback.nc"), missing)
-    sides = {"background": background, "analysis": analysis}
-    there = {side: ensemble.state for side, ensemble in sides.items() if ensemble is not None}
-    parts: list[Part] = []
-    fields: dict[str, Array] = {}
-    for side, state in there.items():
-        fields = _optional(partial(_on_grid, truth or {}, state.grid), missing) or {}
-        parts += against_truth(side, state.values, state.channels, state.grid, fields, job.cycle, job.split)
-    if feedback is not None:
-        channels = tuple(map(Channel.parse, config.channels))
-        members = {"background": feedback.background, "analysis": feedback.analysis}
-        for target in config.verify.against:
-            for side, values in members.items() if target != "truth" else ():
-                parts += against_observations(
-                    target, side, values, feedback.observations, channels, job.cycle, job.split
-                )
-    return parts, _snapshot(job, analysis, background, feedback, fields)
-
-
-def _on_grid(truth: _Fields, grid: Grid) -> dict[str, Array]:
-    """The truth at the points of the analysis; raises InputError where it lacks some."""
-    fields = {}
-    for name, (own, field) in truth.items():
-        rows, columns = grid.within(own)
-        fields[name] = np.asarray(field[np.ix_(rows, columns)])
-    return fields
-
-
-def _snapshot(
-    job: _Job,
-    analysis: Analysis | None,
-    background: Analysis | None,
-    feedback: Feedback | None,
-    fields: Mapping[str, Array],
-) -> Snapshot | None:
+def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:
+    """What the maps of an analysis show; what cannot be read has been told of."""
+    analysis, background = (optional(lambda n=n: read_analysis(job.folder / f"{n}.nc"), []) for n in _SIDES)  # type: ignore[misc]
+    feedback = optional(lambda: read_feedback(job.folder / "feedback.nc"), [])
     if analysis is None:
         return None
+    if job.cycle not in reference.truth:
+        reference = read_reference(config, [job.cycle], [])
+    truth = reference.truth.get(job.cycle, {})
     return Snapshot(
         cycle=job.cycle,
         split=job.split,
@@ -247,24 +192,42 @@ def _snapshot(
         analysis=analysis.mean,
         spread=analysis.spread,
         background=None if background is None else background.mean,
-        truth=fields,
+        truth=optional(lambda: on_grid(truth, analysis.state.grid), []) or {},
         observations=None if feedback is None else feedback.observations,
     )
 
 
-def _publish(config: Config, result: VerifyResult, parts: list[Part], snapshot: Snapshot | None) -> VerifyResult:
+def _folder(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> Path:
+    """Of all times that are there, of one, or of a period."""
+    root = verification_folder(config, method)
+    if cycles is None:
+        return root
+    first, last = stamp(min(cycles)), stamp(max(cycles))
+    return root / (first if first == last else f"{first}--{last}")
+
+
+def _publish(
+    config: Config,
+    result: VerifyResult,
+    tally: Tally,
+    snapshot: Snapshot | None,
+    newest: Sequence[Part],
+    cycles: Sequence[np.datetime64] | None,
+) -> VerifyResult:
     text = configuration.dump(config)
     facts = provenance(text, stage="verify", method=result.method)
-    folder = config.run / "verification" / result.method
-    cycles = by_cycle(parts)
+    folder, singles = _folder(config, result.method, cycles), by_cycle(tally)
     files = [folder / "scores.json"]
-    if config.verify.report:
-        sections = map_sections(snapshot) if snapshot else ()
+    sections = map_sections(snapshot) if snapshot else ()
+    if config.verify.report and (
+        cycles is None or len(set(cycles)) > 1
+    ):  # of one time there is the page of its analysis
         page = verification_page(
             method=result.method,
             lead=result.lead(),
             rows=result.rows,
-            by_cycle=cycles,
+            more=result.more,
+            by_cycle=singles,
             snapshot=snapshot,
             sections=sections,
             missing=result.missing,
@@ -273,11 +236,10 @@ def _publish(config: Config, result: VerifyResult, parts: list[Part], snapshot: 
         )
         write_text(folder / "report.html", page)
         files.append(folder / "report.html")
-        if snapshot is not None:
-            own = [p for p in parts if (p.cycle, p.split) == (snapshot.cycle, snapshot.split)]
-            files.append(cycle_report(config, result.method, snapshot, own, facts, sections))
+    if snapshot is not None:
+        files.append(cycle_report(config, result.method, snapshot, newest, facts, sections))
     done = replace(result, files=tuple(str(f) for f in files))
-    write_json(folder / "scores.json", {"scores": done, "by_cycle": cycles, "provenance": facts})
+    write_json(folder / "scores.json", {"scores": done, "by_cycle": singles, "provenance": facts})
     return done
 
 
@@ -294,7 +256,7 @@ def cycle_report(
     page = cycle_page(
         method=method,
         members=max((p.members for p in parts), default=config.assimilate.ensemble),
-        rows=summarise(parts),
+        rows=overview(Tally.of(parts)),
         snapshot=snapshot,
         sections=map_sections(snapshot) if sections is None else sections,
         facts=facts,
@@ -314,6 +276,12 @@ def _cells(row: Row) -> list[str]:
     name = f"{row.variable} [{row.unit}]"
     scores = [both("rmse"), both("bias"), both("crps"), both("spread_skill"), improvement]
     return [row.target, name, str(row.n), *scores]
+
+
+def _ahead(line: Line) -> list[str]:
+    """A forecast in the same columns."""
+    scores = [number(line.scores[name].value) for name in ("rmse", "bias", "crps", "spread_skill")]
+    return [f"{line.target} +{line.lead:g} h", f"{line.variable} [{line.unit}]", str(line.n), *scores, "-"]
 
 
 def _plural(word: str, count: int) -> str:

@@ -1,64 +1,96 @@
-"""What is compared with what, and how the sums of many analyses become rows of a table.
+"""What is compared with what: the ensembles of one analysis time become sums of statistics.
 
-An analysis is compared, beside its background, with up to three targets:
+At an analysis time there are its background, its analysis and the forecasts that are valid then; each is a *side*, and
+is compared with up to three *targets*:
 
-    truth      the gridded truth at the analysis time, weighted by area
+    truth      the gridded truth at that time, weighted by area
     withheld   observations that passed quality control and were kept out: the independent check
-    used       observations that were assimilated: a fit, no skill
+    used       observations that were assimilated: of background and analysis a fit, no skill; of a forecast independent
 
-One analysis (a cycle and a split seed) gives one `Part` a target, variable and side. Parts are added up over cycles and
-splits; their groups (cycles, or stations where cycles are few) carry the intervals. Splits of one cycle share its truth
-and most of its observations, so they belong to one group and never count as independent.
+Two more targets hold no scores but diagnostics: `innovations` (departures of the observations that were used, by
+source) and `spectra` (power by scale beside the truth).
+
+One ensemble gives one `Part` a target, variable and region. Parts are added up by `tally`; their groups are stations.
 """
 
 __all__ = [
-    "METRICS",
+    "ALL",
+    "NO_LEAD",
     "Part",
-    "Row",
-    "Score",
-    "Side",
+    "Scoring",
     "against_observations",
     "against_truth",
-    "by_cycle",
+    "innovations",
     "labels_of",
-    "summarise",
+    "power_spectra",
+    "scored",
 ]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from stormda.grid import Grid
-from stormda.metrics.base import Metric, Pair, Statistic, Sums, accumulate
-from stormda.metrics.deterministic import AbsoluteError, Error, SquaredError, bias, mae, rmse
-from stormda.metrics.probabilistic import Crps, Ranks, Variance, crps, flatness, frequencies, spread_skill
+from stormda.metrics.base import Given, Pair, Statistic, Sums, accumulate
+from stormda.metrics.deterministic import AbsoluteError, Anomalies, Error, SquaredError
+from stormda.metrics.events import Event
+from stormda.metrics.innovations import departures
+from stormda.metrics.probabilistic import Crps, Ranks, Variance
+from stormda.metrics.spatial import fss_terms, spectra, wavelengths
 from stormda.observations import QC, Observations
-from stormda.time import format_time
+from stormda.time import format_time, hours
 from stormda.types import Array
 from stormda.variables import VOCABULARY, Channel
-from stormda.verification.intervals import FEW, flat_limit, intervals
+from stormda.verification.regions import Region, unit_vectors
 
-METRICS: dict[str, Metric] = {"rmse": rmse, "bias": bias, "mae": mae, "crps": crps, "spread_skill": spread_skill}
-
-_TARGETS = ("withheld", "truth", "used")  # in the order of tables
+ALL = "all"
+NO_LEAD = np.timedelta64(0, "s")
 _NEAR = 100.0  # hPa: a level that an operator took for a channel's lies nearer than this
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored besides the scores that every variable has.
+
+    Args:
+        variables: those that are scored; empty: all.
+        thresholds: of events, by variable.
+        scales: widths of the neighbourhoods of the fractions skill score.
+        regions: by name, besides the whole domain.
+    """
+
+    variables: frozenset[str] = frozenset()
+    thresholds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scales: tuple[int, ...] = ()
+    regions: Mapping[str, Region] = field(default_factory=dict)
+
+    def wants(self, variable: str) -> bool:
+        """Whether a variable is scored."""
+        return not self.variables or variable in self.variables
+
+    def masks(self, latitude: Array, longitude: Array) -> dict[str, Array]:
+        """Which places each region holds, by its name; the whole domain comes first."""
+        whole = {ALL: np.ones(np.shape(latitude), dtype=bool)}
+        return whole | {name: region.holds(latitude, longitude) for name, region in self.regions.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Sums of one variable of one analysis against one target.
+    """Sums of one variable of one ensemble against one target in one region.
 
     Args:
-        target: `truth`, `withheld` or `used`.
+        target: `truth`, `withheld`, `used`, `innovations` or `spectra`.
         variable: a channel's name, or that of an observed variable and level.
         unit: of the vocabulary.
-        side: `background` or `analysis`.
-        cycle, split: which analysis.
+        side: `background`, `analysis` or `forecast`.
+        cycle, split: the analysis time that all of it is valid at, and the choice of withheld stations.
         members: M.
         sums: G groups.
         stations: [G], their names; one empty name for a gridded truth.
+        lead: of a forecast.
+        region: `all` or its name.
+        source: of the observations, where they are told apart.
     """
 
     target: str
@@ -70,40 +102,9 @@ class Part:
     members: int
     sums: Sums
     stations: Array
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score and its 95 % interval; None where there is too little to tell."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Side:
-    """The scores of the background or of the analysis: by metric, and the rank histogram."""
-
-    scores: Mapping[str, Score]
-    ranks: tuple[float, ...]
-    flatness: float | None
-    flat_limit: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a variable against a target. `improvement` is the RMSE's reduction in per cent."""
-
-    target: str
-    variable: str
-    unit: str
-    n: int
-    cycles: int
-    interval: str
-    background: Side | None
-    analysis: Side | None
-    improvement: Score | None
+    lead: np.timedelta64 = NO_LEAD
+    region: str = ALL
+    source: str = ""
 
 
 def against_truth(
@@ -114,17 +115,42 @@ def against_truth(
     truth: Mapping[str, Array],
     cycle: np.datetime64,
     split: int,
+    *,
+    scoring: Scoring | None = None,
+    climatology: Mapping[str, Array] | None = None,
+    lead: np.timedelta64 = NO_LEAD,
 ) -> list[Part]:
-    """The parts of an ensemble against fields [H, W] of a truth by channel name; channels it lacks are left out."""
-    parts = []
+    """The parts of an ensemble against fields [H, W] of a truth by channel name; channels it lacks are left out.
+
+    Args:
+        side, members_MCHW, channels, grid: the ensemble, in physical units.
+        truth: by channel name.
+        cycle, split: which analysis time.
+        scoring: events, scales and regions; None: none.
+        climatology: of that time by channel name [H, W], for the anomaly correlation.
+        lead: of a forecast.
+    """
+    scoring, parts = scoring or Scoring(), []
+    masks = scoring.masks(*grid.fields)
     for c, channel in enumerate(channels):
-        if channel.name not in truth:
+        name = channel.name
+        if name not in truth or not scoring.wants(name):
             continue
-        pair = Pair.of(members_MCHW[:, c], truth[channel.name], weights=grid.weights)
-        sums = accumulate(pair, _statistics(pair.size, side, cycle, split, channel.name))
-        parts.append(
-            Part("truth", channel.name, channel.info.unit, side, cycle, split, pair.size, sums, np.array([""]))
-        )
+        pair = Pair.of(members_MCHW[:, c], truth[name], weights=grid.weights)
+        thresholds = scoring.thresholds.get(name, ())
+        statistics = _statistics(pair.size, _purpose(side, cycle, split, name, lead), thresholds)
+        if climatology and name in climatology:
+            statistics.append(Anomalies(climatology[name].ravel()))
+        for threshold in thresholds:
+            for width in scoring.scales:
+                terms = fss_terms(members_MCHW[:, c], truth[name], threshold, width, grid.periodic)
+                statistics.append(Given(f"fss{width}:{threshold:.10g}", terms.reshape(-1, 3)))
+        computed = [Given(s.name, s(pair)) for s in statistics]
+        for region, mask in masks.items():
+            if mask.any():
+                sums = _within(pair, computed, mask.ravel())
+                key = "truth", name, channel.info.unit, side, cycle, split, pair.size
+                parts.append(Part(*key, sums, np.array([""]), lead, region))
     return parts
 
 
@@ -136,22 +162,89 @@ def against_observations(
     channels: Sequence[Channel],
     cycle: np.datetime64,
     split: int,
+    *,
+    scoring: Scoring | None = None,
+    lead: np.timedelta64 = NO_LEAD,
 ) -> list[Part]:
     """The parts of H(members) against observations that passed quality control, by variable and level.
 
     Values without a finite observation error are left out: neither their spread nor their rank could be judged.
     """
+    scoring, parts = scoring or Scoring(), []
     keep = scored(observations, target)
     labels = labels_of(observations, channels)
-    parts = []
     for label in sorted(set(labels[keep])):
-        mask = keep & (labels == label)
-        pair = Pair.of(members_MN, observations["value"], variance=observations["error"] ** 2, mask=mask)
-        stations, groups = np.unique(observations["station_id"][mask].astype(str), return_inverse=True)
-        statistics = _statistics(pair.size, side, cycle, split, f"{target} {label}")
+        if not scoring.wants(label):
+            continue
+        rows = keep & (labels == label)
+        pair = Pair.of(members_MN, observations["value"], variance=observations["error"] ** 2, mask=rows)
+        stations, groups = np.unique(observations["station_id"][rows].astype(str), return_inverse=True)
+        latitude, longitude = observations["latitude"][rows], observations["longitude"][rows]
+        purpose = _purpose(side, cycle, split, f"{target} {label}", lead)
+        statistics = _statistics(pair.size, purpose, scoring.thresholds.get(label, ()))
+        statistics.append(Given("place", unit_vectors(latitude, longitude)))
+        computed = [Given(s.name, s(pair)) for s in statistics]
+        unit = VOCABULARY[str(observations["variable"][rows][0])].unit
+        for region, mask in scoring.masks(latitude, longitude).items():
+            if not mask.any():
+                continue
+            there, own = np.unique(groups[mask], return_inverse=True)
+            sums = _within(pair, computed, mask, own, len(there))
+            key = target, label, unit, side, cycle, split, pair.size
+            parts.append(Part(*key, sums, stations[there], lead, region))
+    return parts
+
+
+def innovations(
+    background_MN: Array,
+    analysis_MN: Array,
+    observations: Observations,
+    channels: Sequence[Channel],
+    cycle: np.datetime64,
+    split: int,
+    *,
+    scoring: Scoring | None = None,
+) -> list[Part]:
+    """The departures of the observations that were used, by source, variable and level."""
+    scoring, parts = scoring or Scoring(), []
+    keep = scored(observations, "used")
+    labels, sources = labels_of(observations, channels), observations["source"].astype(str)
+    for label, source in sorted(set(zip(labels[keep], sources[keep], strict=True))):
+        if not scoring.wants(label):
+            continue
+        rows = keep & (labels == label) & (sources == source)
+        pair = Pair.of(analysis_MN, observations["value"], variance=observations["error"] ** 2, mask=rows)
+        stations, groups = np.unique(observations["station_id"][rows].astype(str), return_inverse=True)
+        statistics = departures(pair.reference, pair.variance, background_MN[:, rows], pair.members)
         sums = accumulate(pair, statistics, groups, len(stations))
-        unit = VOCABULARY[str(observations["variable"][mask][0])].unit
-        parts.append(Part(target, label, unit, side, cycle, split, pair.size, sums, stations))
+        unit = VOCABULARY[str(observations["variable"][rows][0])].unit
+        key = "innovations", label, unit, "analysis", cycle, split, pair.size
+        parts.append(Part(*key, sums, stations, source=source))
+    return parts
+
+
+def power_spectra(
+    side: str,
+    members_MCHW: Array,
+    channels: Sequence[Channel],
+    grid: Grid,
+    truth: Mapping[str, Array],
+    cycle: np.datetime64,
+    split: int,
+    *,
+    scoring: Scoring | None = None,
+    lead: np.timedelta64 = NO_LEAD,
+) -> list[Part]:
+    """Power by scale of an ensemble and of the truth, of the channels that the truth has."""
+    scoring, parts = scoring or Scoring(), []
+    waves = wavelengths(grid.shape, grid.periodic)
+    for c, channel in enumerate(channels):
+        if channel.name not in truth or not scoring.wants(channel.name):
+            continue
+        found = spectra(members_MCHW[:, c].astype(np.float64), truth[channel.name].astype(np.float64), grid.periodic)
+        totals = {f"power_{name}": power[None] for name, power in found.items()} | {"wavelength": waves[None]}
+        key = "spectra", channel.name, channel.info.unit, side, cycle, split, len(members_MCHW)
+        parts.append(Part(*key, Sums(np.ones(1), np.ones(1), totals), np.array([""]), lead))
     return parts
 
 
@@ -183,111 +276,19 @@ def _named(variable: str, level: Array) -> Array:
     return np.array([Channel(variable, None if np.isnan(v) else float(v)).name for v in level], dtype=object)
 
 
-def _statistics(size: int, side: str, cycle: np.datetime64, split: int, what: str) -> tuple[Statistic, ...]:
-    purpose = f"{side} {format_time(cycle)} {split} {what}"
-    return Error(), AbsoluteError(), SquaredError(), Crps(), Variance(), Ranks(size, purpose)
+def _purpose(side: str, cycle: np.datetime64, split: int, what: str, lead: np.timedelta64) -> str:
+    """What the random numbers of ranks are for."""
+    ahead = f" +{hours(lead):g} h" if lead else ""
+    return f"{side} {format_time(cycle)} {split} {what}{ahead}"
 
 
-def summarise(parts: Sequence[Part]) -> tuple[Row, ...]:
-    """A row for each target and variable, in the order of the targets and of first appearance."""
-    keys = dict.fromkeys((p.target, p.variable) for p in parts)
-    ordered = sorted(keys, key=lambda key: _TARGETS.index(key[0]))
-    return tuple(_row([p for p in parts if (p.target, p.variable) == key]) for key in ordered)
+def _statistics(size: int, purpose: str, thresholds: Sequence[float]) -> list[Statistic]:
+    events = [Event(threshold, size) for threshold in thresholds]
+    return [Error(), AbsoluteError(), SquaredError(), Crps(), Variance(), Ranks(size, purpose), *events]
 
 
-def by_cycle(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """The scores of every analysis by itself: a record a part, `spread` being sqrt(mean [(1 + 1/M) s^2 + R])."""
-    records = []
-    for part in sorted(parts, key=lambda p: (p.cycle, p.split)):
-        total = part.sums.together()
-        record: dict[str, Any] = {
-            "cycle": format_time(part.cycle),
-            "split": part.split,
-            "target": part.target,
-            "variable": part.variable,
-            "unit": part.unit,
-            "side": part.side,
-            "members": part.members,
-            "n": int(total.count[0]),
-        }
-        record |= {name: _number(float(metric(total)[0])) for name, metric in METRICS.items()}
-        records.append(record | {"spread": float(np.sqrt(total.mean("variance")[0]))})
-    return records
-
-
-def _row(parts: Sequence[Part]) -> Row:
-    sides = {side: own for side in ("background", "analysis") if (own := [p for p in parts if p.side == side])}
-    first, cycles = parts[0], len({p.cycle for p in parts})
-    group = "stations" if cycles < FEW and first.target != "truth" else "cycles"
-    length = None if group == "cycles" else 1
-    sums = {side: (_by_cycle if group == "cycles" else _by_station)(own) for side, own in sides.items()}
-    described = {side: _side(sums[side], max(p.members for p in own), length) for side, own in sides.items()}
-    return Row(
-        target=first.target,
-        variable=first.variable,
-        unit=first.unit,
-        n=int(max(s.count.sum() for s in sums.values())),
-        cycles=cycles,
-        interval=group if all(s.count.size >= FEW for s in sums.values()) else "none",
-        background=described.get("background"),
-        analysis=described.get("analysis"),
-        improvement=_improvement(sums, length),
-    )
-
-
-def _side(sums: Sums, size: int, length: int | None) -> Side:
-    total, bounds = sums.together(), intervals(sums, METRICS, length=length)
-    scores = {name: _score(float(metric(total)[0]), bounds[name]) for name, metric in METRICS.items()}
-    ranks = tuple(float(f) for f in frequencies(total, size)[0])
-    limit = flat_limit(sums, size, length=length)
-    return Side(scores, ranks, _number(float(flatness(total, size)[0])), _number(limit))
-
-
-def _improvement(sums: Mapping[str, Sums], length: int | None) -> Score | None:
-    """The reduction of RMSE from background to analysis, in per cent, where both were scored at the same values."""
-    if len(sums) < 2 or not np.array_equal(sums["background"].count, sums["analysis"].count):
-        return None
-    before, after = (sums[side] for side in ("background", "analysis"))
-    both = Sums(
-        before.count, before.weight, {"before": before.totals["squared_error"], "after": after.totals["squared_error"]}
-    )
-    bounds = intervals(both, {"reduction": _reduction}, length=length)["reduction"]
-    return _score(float(_reduction(both.together())[0]), bounds)
-
-
-def _reduction(sums: Sums) -> Array:
-    before, after = sums.mean("before"), sums.mean("after")
-    ratio = np.divide(after, before, out=np.full(after.shape, np.nan), where=before > 0)
-    return np.asarray(100.0 * (1.0 - np.sqrt(ratio)))
-
-
-def _by_cycle(parts: Sequence[Part]) -> Sums:
-    """One group a cycle, in the order of time."""
-    groups: dict[np.datetime64, Sums] = {}
-    for part in sorted(parts, key=lambda p: p.cycle):
-        own = part.sums.together()
-        groups[part.cycle] = groups[part.cycle] + own if part.cycle in groups else own
-    return Sums.stack(list(groups.values()))
-
-
-def _by_station(parts: Sequence[Part]) -> Sums:
-    """One group a station, over all cycles and splits."""
-    stations = np.unique(np.concatenate([p.stations for p in parts]))
-    everything = Sums.stack([p.sums for p in parts])
-    owner = np.searchsorted(stations, np.concatenate([p.stations for p in parts]))
-
-    def gather(values: Array) -> Array:
-        out = np.zeros((len(stations), *values.shape[1:]))
-        np.add.at(out, owner, values)
-        return out
-
-    totals = {name: gather(total) for name, total in everything.totals.items()}
-    return Sums(gather(everything.count), gather(everything.weight), totals)
-
-
-def _score(value: float, bounds: tuple[float, float]) -> Score:
-    return Score(_number(value), _number(bounds[0]), _number(bounds[1]))
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _within(pair: Pair, computed: Sequence[Given], mask: Array, groups: Array | None = None, count: int = 1) -> Sums:
+    """The sums of statistics that are computed for all values, over those of a region."""
+    if mask.all():
+        return accumulate(pair, computed, groups, count)
+    return accumulate(pair.where(mask), [Given(g.name, g.values[mask]) for g in computed], groups, count)

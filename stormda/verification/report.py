@@ -22,9 +22,10 @@ from stormda.observations import QC, Observations
 from stormda.time import format_time
 from stormda.types import Array
 from stormda.variables import Channel
-from stormda.verification.compare import Row, labels_of
+from stormda.verification.compare import labels_of
 from stormda.verification.maps import Scale, field_map, observation_map
 from stormda.verification.plots import rank_histogram, time_series
+from stormda.verification.summary import Row, Summary
 
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
 _TARGETS = {
@@ -88,6 +89,7 @@ def verification_page(
     method: str,
     lead: str,
     rows: Sequence[Row],
+    more: Summary,
     by_cycle: Sequence[Mapping[str, Any]],
     snapshot: Snapshot | None,
     sections: Sequence[Section],

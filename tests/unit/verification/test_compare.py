@@ -14,10 +14,10 @@ from stormda.verification.compare import (
     Part,
     against_observations,
     against_truth,
-    by_cycle,
     labels_of,
-    summarise,
 )
+from stormda.verification.summary import by_cycle, overview
+from stormda.verification.tally import Tally
 
 RNG = np.random.default_rng(8)
 GRID = Grid.regular(np.array([50.0, 40.0, 30.0]), np.array([-10.0, 0.0, 10.0, 20.0]))
@@ -68,7 +68,7 @@ def test_levels_belong_to_the_nearest_channel() -> None:
 def test_truth_is_weighted_by_area() -> None:
     truth = np.zeros(GRID.shape)
     members = np.broadcast_to(np.array([1.0, 2.0, 3.0])[:, None], GRID.shape) + np.zeros((2, 1, 1, 1))
-    (row,) = summarise(against_truth("analysis", members, T850, GRID, {"t850": truth}, CYCLE, 0))
+    (row,) = overview(Tally.of(against_truth("analysis", members, T850, GRID, {"t850": truth}, CYCLE, 0)))
     w = np.cos(np.deg2rad([50.0, 40.0, 30.0]))
     assert row.analysis is not None
     # The mean error of a row is 1, 2, 3 K, weighted by the cosine of latitude; rounding only.
@@ -98,7 +98,7 @@ def _part(cycle: int, split: int, side: str, n: int = 20) -> Part:
 @pytest.mark.parametrize(("cycles", "kind"), [(2, "stations"), (6, "cycles")])
 def test_all_values_of_cycles_and_splits_count_once(cycles: int, kind: str) -> None:
     parts = [_part(c, s, side) for c in range(cycles) for s in range(2) for side in ("background", "analysis")]
-    (row,) = summarise(parts)
+    (row,) = overview(Tally.of(parts))
     assert row.n == cycles * 2 * 20 and row.cycles == cycles and row.interval == kind
     squares = sum(p.sums.totals["squared_error"].sum() for p in parts if p.side == "analysis")
     assert row.analysis is not None and row.background is not None and row.improvement is not None
@@ -110,11 +110,12 @@ def test_all_values_of_cycles_and_splits_count_once(cycles: int, kind: str) -> N
     before = row.background.scores["rmse"].value
     assert before is not None
     assert row.improvement.value == pytest.approx(100 * (1 - score.value / before), rel=1e-10)
-    assert len(by_cycle(parts)) == len(parts)
+    assert len(by_cycle(Tally.of(parts))) == len(parts)
 
 
 def test_no_improvement_is_told_where_sides_differ_in_what_they_saw() -> None:
-    (row,) = summarise([_part(0, 0, "background"), _part(1, 0, "background"), _part(0, 0, "analysis")])
+    parts = [_part(0, 0, "background"), _part(1, 0, "background"), _part(0, 0, "analysis")]
+    (row,) = overview(Tally.of(parts))
     assert row.improvement is None and row.n == 40
 
 
@@ -123,7 +124,7 @@ def test_ensembles_of_two_sizes_can_be_scored_together() -> None:
     pair = Pair.of(RNG.normal(size=(3, 1)), np.zeros(1))
     from stormda.verification.compare import _statistics
 
-    sums = accumulate(pair, _statistics(3, "analysis", CYCLE, 1, "x"))
+    sums = accumulate(pair, _statistics(3, "x", ()))
     small = replace(large, split=1, members=3, sums=sums, stations=np.array(["S0"]))
-    (row,) = summarise([large, small])
+    (row,) = overview(Tally.of([large, small]))
     assert row.analysis is not None and len(row.analysis.ranks) == 6 and row.n == 21

@@ -1,0 +1,71 @@
+"""How analyses and forecasts are scored: against what, which events, where."""
+
+__all__ = ["RegionConfig", "VerifyConfig"]
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from stormda.config.fields import ChannelName, Duration, InputPath, Section
+from stormda.config.sources import GriddedSource
+
+_Latitude: TypeAlias = Annotated[float, Field(ge=-90, le=90)]
+_Longitude: TypeAlias = Annotated[float, Field(ge=-360, le=360)]
+_RegionName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class RegionConfig(Section):
+    """A box, a mask, or what of a box the mask leaves."""
+
+    latitude: tuple[_Latitude, _Latitude] = Field((-90.0, 90.0), description="south, north")
+    longitude: tuple[_Longitude, _Longitude] | None = Field(
+        None, description="west, east; may cross the date line; empty: all around"
+    )
+    mask: InputPath | None = Field(None, description="NetCDF file with one field, such as the share of land")
+    above: float = Field(0.5, description="a point counts where the mask is this or more")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "RegionConfig":
+        if not self.latitude[0] < self.latitude[1]:
+            raise ValueError("latitude is south, north: the first must be the smaller")
+        if self.longitude is not None and self.longitude[0] == self.longitude[1]:
+            raise ValueError("longitude is west, east: they are the same")
+        return self
+
+
+class VerifyConfig(Section):
+    """What analyses and forecasts are compared with, and how their scores are divided."""
+
+    truth: GriddedSource | None = Field(None, description="empty: the archive, at the times it has")
+    against: tuple[Literal["truth", "withheld", "used"], ...] = ("truth", "withheld")
+    variables: tuple[ChannelName, ...] = Field(
+        (), description="channels and observed variables with their level, such as t850; empty: all"
+    )
+    thresholds: dict[ChannelName, tuple[float, ...]] = Field(
+        default={
+            "t2m": (273.15, 303.15),
+            "air": (273.15, 303.15),
+            "t850": (273.15,),
+            "msl": (100000.0, 102000.0),
+            "ws10": (10.8, 17.2),
+            "rr": (0.1, 1.0, 5.0),
+            "tp": (0.0001, 0.001, 0.005),
+            "dbzc": (20.0, 35.0, 45.0),
+        },
+        description="events `this or more`, in the unit of the variable",
+    )
+    scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 3, 5), description="width of the neighbourhoods of the fractions skill score, grid points, odd"
+    )
+    regions: dict[_RegionName, RegionConfig] = Field(default={}, description="scored besides the whole domain, `all`")
+    leads: tuple[Duration, ...] = Field((), description="of forecasts; empty: all that are there")
+    reuse: bool = Field(True, description="take the statistics of a cycle as they are where its files have not changed")
+    report: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VerifyConfig":
+        if "all" in self.regions:
+            raise ValueError("the region 'all' is the whole domain: choose another name")
+        if even := [n for n in self.scales if n % 2 == 0]:
+            raise ValueError(f"a neighbourhood has a middle: its width {even[0]} must be odd")
+        return self

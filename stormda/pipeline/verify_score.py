@@ -1,0 +1,252 @@
+"""Score one analysis time: read its background, its analysis, its feedback and the forecasts that are valid then.
+
+What an analysis time adds to the scores is kept in its statistics file; it is made again where a file that it was made
+of has changed, where something was missing, or where other scores are asked for.
+"""
+
+__all__ = ["NO_TRUTH", "Forecast", "Job", "find_jobs", "fingerprint", "known", "score", "statistics_file"]
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stormda.config import Config
+from stormda.errors import InputError
+from stormda.observations import QC
+from stormda.operators.build import build_operator
+from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
+from stormda.pipeline.verify_truth import Reference, on_grid, optional
+from stormda.store.analysis import Analysis, read_analysis
+from stormda.store.feedback import Feedback, read_feedback
+from stormda.time import format_time
+from stormda.variables import Channel
+from stormda.verification.compare import (
+    NO_LEAD,
+    Part,
+    Scoring,
+    against_observations,
+    against_truth,
+    innovations,
+    power_spectra,
+)
+from stormda.verification.statistics import LAYOUT, Record, read_facts
+
+NO_TRUTH = "no gridded truth at"
+_SIDES = ("background", "analysis")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A forecast that is valid at the time of a job; `before` is the file of the step before it, for H between them."""
+
+    lead: np.timedelta64
+    path: Path
+    before: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """An analysis time that is to be scored; its folder may not be there where only forecasts are."""
+
+    cycle: np.datetime64
+    split: int
+    folder: Path
+    forecasts: tuple[Forecast, ...] = ()
+
+    @property
+    def analysed(self) -> bool:
+        """Whether there is an analysis."""
+        return self.folder.is_dir()
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Every file that it may be made of."""
+        own = [self.folder / f"{name}.nc" for name in (*_SIDES, "feedback")]
+        return [*own, *dict.fromkeys(p for f in self.forecasts for p in (f.path, f.before))]
+
+
+def find_jobs(config: Config, method: str) -> dict[tuple[np.datetime64, int], Job]:
+    """All that could be scored, by analysis time and split: analyses, forecasts, statistics whose files are gone."""
+    seeds = config.quality.withhold.seeds
+    forecasts = _forecasts(config, method)
+    found = {
+        *_named(config.run / "analyses" / method, seeds),
+        *_named(verification_folder(config, method) / "statistics", seeds),
+        *forecasts,
+    }
+    return {
+        (cycle, split): Job(
+            cycle, split, analysis_folder(config, method, cycle, split), tuple(forecasts.get((cycle, split), ()))
+        )
+        for cycle, split in sorted(found)
+    }
+
+
+def statistics_file(config: Config, method: str, job: Job) -> Path:
+    """Where the statistics of a job are."""
+    return verification_folder(config, method) / "statistics" / f"{job.folder.name}.parquet"
+
+
+def known(path: Path, wanted: str, missing: list[str]) -> bool:
+    """Whether the statistics of an earlier run are what would be made now, or can no longer be made."""
+    facts = optional(lambda: read_facts(path), missing) if path.exists() else None
+    if facts is None:
+        return False
+    _, _, lacks, made_of = facts
+    settings, files = wanted.split(":")
+    if files:
+        return made_of == wanted and not lacks
+    if made_of.split(":")[0] != settings:
+        missing.append(f"{path.name} was made with other settings of verify, and its analysis is gone")
+    return True
+
+
+def fingerprint(config: Config, job: Job) -> str:
+    """What the statistics of a job depend on, as `settings:files`; `files` is empty where no file is there."""
+    own = config.verify.model_dump(mode="json", exclude={"report", "reuse"})
+    operators = {name: operator.model_dump(mode="json") for name, operator in config.operators.items()}
+    masks = [_mark(config.path(r.mask)) for r in config.verify.regions.values() if r.mask is not None]
+    settings = [LAYOUT, own, operators, list(config.channels), masks]
+    files = [[str(path.name), *mark] for path in job.inputs if (mark := _mark(path))]
+    return f"{_digest(settings)}:{_digest(files) if files else ''}"
+
+
+def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> Record:
+    """All parts of one analysis time."""
+    missing: list[str] = []
+    sides: dict[str, Analysis | None] = {}
+    feedback = None
+    if job.analysed:
+        for side in _SIDES:
+            sides[side] = optional(lambda side=side: read_analysis(job.folder / f"{side}.nc"), missing)  # type: ignore[misc]
+        feedback = optional(lambda: read_feedback(job.folder / "feedback.nc"), missing)
+    parts: list[Part] = []
+    for side, ensemble in sides.items():
+        if ensemble is not None:
+            parts += _against_truth(job, side, ensemble, reference, scoring, missing)
+    channels = tuple(map(Channel.parse, config.channels))
+    targets = [t for t in config.verify.against if t != "truth"]
+    if feedback is not None:
+        where = feedback.observations, channels, job.cycle, job.split
+        for target in targets:
+            for side, members in (("background", feedback.background), ("analysis", feedback.analysis)):
+                parts += against_observations(target, side, members, *where, scoring=scoring)
+        parts += innovations(feedback.background, feedback.analysis, *where, scoring=scoring)
+    for forecast in job.forecasts:
+        ensemble = optional(lambda forecast=forecast: read_analysis(forecast.path), missing)  # type: ignore[misc]
+        if ensemble is None:
+            continue
+        if ensemble.time != job.cycle:
+            missing.append(f"{forecast.path} is valid at {format_time(ensemble.time)}, not as its name says")
+            continue
+        parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
+        if feedback is not None and targets:
+            parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
+    if "truth" in config.verify.against and job.analysed and job.cycle not in reference.truth:
+        missing.append(f"{NO_TRUTH} {format_time(job.cycle)}")
+    return Record(job.cycle, job.split, tuple(parts), tuple(missing), fingerprint(config, job))
+
+
+def _against_truth(
+    job: Job,
+    side: str,
+    ensemble: Analysis,
+    reference: Reference,
+    scoring: Scoring,
+    missing: list[str],
+    lead: np.timedelta64 = NO_LEAD,
+) -> list[Part]:
+    state = ensemble.state
+    truth = optional(lambda: on_grid(reference.truth.get(job.cycle, {}), state.grid), missing)
+    if not truth:
+        return []
+    try:
+        climatology = on_grid(reference.climatology(job.cycle), state.grid)
+    except InputError:  # An archive of another domain: there is a truth, and no anomaly correlation.
+        climatology = {}
+    where = side, state.values, state.channels, state.grid, truth, job.cycle, job.split
+    parts = against_truth(*where, scoring=scoring, climatology=climatology, lead=lead)
+    return parts + power_spectra(*where, scoring=scoring, lead=lead)
+
+
+def _observed(
+    config: Config,
+    job: Job,
+    forecast: Forecast,
+    ensemble: Analysis,
+    feedback: Feedback,
+    targets: Sequence[str],
+    scoring: Scoring,
+    missing: list[str],
+) -> list[Part]:
+    """The parts of a forecast at the observations that the analysis of that time found good."""
+    good = (feedback.observations["qc"] == QC.USED) & np.isfinite(feedback.observations["error"])
+    observations = feedback.observations.where(good)
+    before = optional(lambda: read_analysis(forecast.before), missing)
+    previous = None if before is None else (before.time, np.asarray(before.mean, dtype=np.float64))
+    state = ensemble.state
+    operator, flagged, rows = build_operator(
+        observations, state.grid, state.channels, config.operators, job.cycle, previous, resolve=config.path
+    )
+    members = np.full((len(state.values), len(flagged)), np.nan)
+    members[:, rows] = operator(torch.as_tensor(state.values, dtype=torch.float64)).numpy()
+    return [
+        part
+        for target in targets
+        for part in against_observations(
+            target,
+            "forecast",
+            members,
+            flagged,
+            state.channels,
+            job.cycle,
+            job.split,
+            scoring=scoring,
+            lead=forecast.lead,
+        )
+    ]
+
+
+def _named(root: Path, seeds: Sequence[int]) -> list[tuple[np.datetime64, int]]:
+    """Cycle and split of what is named so in a folder, as the configuration's number of splits would name it."""
+    found = []
+    for entry in sorted(root.iterdir()) if root.is_dir() else ():
+        parsed = parse_folder(entry.name.removesuffix(".parquet"))
+        if parsed and (parsed[1] is None) == (len(seeds) == 1) and parsed[1] in (None, *seeds):
+            found.append((parsed[0], seeds[0] if parsed[1] is None else parsed[1]))
+    return found
+
+
+def _forecasts(config: Config, method: str) -> dict[tuple[np.datetime64, int], list[Forecast]]:
+    """By valid time and split."""
+    found: dict[tuple[np.datetime64, int], list[Forecast]] = {}
+    root, seeds, leads = config.run / "forecasts" / method, config.quality.withhold.seeds, config.verify.leads
+    for start, split in _named(root, seeds):
+        analysis = analysis_folder(config, method, start, split)
+        before = analysis / "analysis.nc"
+        for path in sorted((root / analysis.name).glob("forecast_*h.nc")):
+            match = re.fullmatch(r"forecast_(\d+)h\.nc", path.name)
+            lead = np.timedelta64(3600 * int(match[1]) if match else 0, "s")
+            if match and (not leads or lead in leads):
+                found.setdefault((start + lead, split), []).append(Forecast(lead, path, before))
+            before = path
+    return found
+
+
+def _mark(path: Path) -> list[int]:
+    """Size and time of change; empty where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
