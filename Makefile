@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint docs soak clean
+.PHONY: help install demo test check lint docs soak schedulers clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: $(VENV)/.dev ## Write docs/cli.md and docs/qc-codes.md from the program
 
 soak: $(VENV)/.dev ## Long tests, minutes each
 	$(BIN)/python -m pytest -q -m soak
+
+schedulers: $(VENV)/.dev ## The jobs of `stormda init` under a real Slurm and a real cron, where they are installed
+	$(BIN)/python -m pytest -q -m schedulers
 
 clean: ## Remove caches and build products; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

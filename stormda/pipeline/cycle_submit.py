@@ -23,6 +23,7 @@ from stormda.pipeline.cycle import run_cycle
 from stormda.store.lease import hold
 from stormda.store.ledger import ledger_path
 from stormda.store.publish import write_json
+from stormda.time import format_time
 
 _MOST = 1000  # tasks: Slurm allows 1001 unless a site changed that
 _SECONDS = 60.0  # until a client of Slurm counts as hanging
@@ -63,7 +64,7 @@ def submit(
         config: the run.
         file: the configuration, for the job.
         overrides: of it, for the job.
-        now: the present time; None: the clock of this machine.
+        now: the present time, also of the job; None: the clock of this machine.
         dry_run: show the command, submit nothing.
 
     Raises:
@@ -79,8 +80,10 @@ def submit(
     if count == 0:
         return SubmitResult(None, 0, (), "nothing is due: nothing is submitted")
     words = ["sbatch", "--parsable", f"--job-name=stormda-{config.name}", f"--chdir={folder}"]
+    # Slurm reads `%j` in the whole path, the folder's name included, unless its `%` is doubled.
+    words += [f"--output={str(folder).replace('%', '%%')}/logs/slurm-%j.log"]
     words += [f"--array=0-{min(count, _MOST) - 1}%1", *_asked(config.cycle.slurm), str(script)]
-    words += ["-c", str(file.resolve()), *overrides]
+    words += ["-c", str(file.resolve()), *([] if now is None else ["--now", format_time(now)]), *overrides]
     if dry_run:
         return SubmitResult(None, count, tuple(words), f"{count} cycles would be submitted")
     note = ledger_path(config.run).with_name("submitted.json")
