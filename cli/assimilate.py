@@ -29,6 +29,15 @@ def assimilate(
             show_default=False,
         ),
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background",
+            metavar="FILE",
+            help="storm, gaussian, kf, oi: a centre's own state, used beside the prior: assimilate.background.",
+            show_default=False,
+        ),
+    ] = None,
     instead: Annotated[
         str | None,
         typer.Option(
@@ -50,8 +59,15 @@ def assimilate(
     Example: stormda assimilate --from 2014-07-10T00Z --to 2014-07-14T18Z --method kf
 
     Example: stormda assimilate --cycle 2019-02-17T12Z --method letkf --prior 'ensemble:nwp/%Y%m%d%H_*.grib'
+
+    Example: stormda assimilate --cycle 2019-02-17T12Z --background nwp/fc_2019021706_6h.nc 'nwp.past=[nwp/fc_2018*.nc]'
     """
-    chosen = {"assimilate.ensemble": ensemble, "assimilate.method": method, "assimilate.prior": prior}
+    chosen = {
+        "assimilate.ensemble": ensemble,
+        "assimilate.method": method,
+        "assimilate.prior": prior,
+        "assimilate.background": background,
+    }
     config = setup.load(chosen)
     cycles = times.every(config.assimilate.step)
     if not cycles:

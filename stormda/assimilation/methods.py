@@ -24,6 +24,8 @@ from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.diffusion.fuse import Fusion
+from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.history import History
 from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
@@ -47,11 +49,12 @@ class Problem:
     Args:
         time: the analysis time.
         history: what is known of the past.
-        operator: z_BCHW -> y_BN in physical units, N >= 1.
+        operator: z_BCHW -> y_BN in physical units, N >= 1, or N >= 0 where there is a state from elsewhere.
         y: observed values [N].
         variance: observation error variances [N].
         background: members before the observations [M, C, H, W]; an ensemble filter needs them.
         places: of the observations; localisation needs them.
+        elsewhere: a state from another system and the covariance of its error, N(b, B), standardised; None: none.
     """
 
     time: np.datetime64
@@ -61,6 +64,7 @@ class Problem:
     variance: Tensor
     background: Tensor | None = None
     places: Places | None = None
+    elsewhere: Gaussian | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,12 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         return _closed_form(method, prior, problem, settings)
     if method in FILTERS:
         return _filter(method, prior, problem, settings), None
-    posterior = guided(prior, problem, settings.guidance)
-    sigmas = settings.sigmas(prior, smallest_error(problem, prior))
+    fusion = _fusion(prior, problem)
+    posterior = guided(prior, problem, settings.guidance, fusion)
+    smallest = [smallest_error(problem, prior)] if len(problem.y) else []
+    sigmas = settings.sigmas(prior, min(smallest + ([] if fusion is None else [fusion.smallest])))
     ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
-    carry = prior.carry(problem.history, problem.time, problem.operator, problem.y, problem.variance)
+    carry = _carry(prior, problem, fusion)
     # The next history is the mean of M members, which errs by P/M more than the expected state.
     return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
 
@@ -184,6 +190,26 @@ def _draw(
     )
 
 
+def _fusion(prior: Prior, problem: Problem, history: History | None = None) -> Fusion | None:
+    """The linear-Gaussian prior and the state from elsewhere."""
+    if problem.elsewhere is None:
+        return None
+    return Fusion(prior.linear(problem.history if history is None else history, problem.time), problem.elsewhere)
+
+
+def _carry(prior: Prior, problem: Problem, fusion: Fusion | None) -> Tensor | None:
+    """What the next cycle must know of the error, in the prior's modes."""
+    data = problem.operator, problem.y, problem.variance
+    if fusion is None:
+        return prior.carry(problem.history, problem.time, *data)
+    if prior.signature is None:
+        return None
+    gaussian = fusion.gaussian
+    covariance = gaussian.posterior(*data)[1] if len(problem.y) else gaussian.covariance
+    modes = len(fusion.prior.modes)
+    return covariance[:modes, :modes]
+
+
 def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings) -> tuple[Tensor, Tensor | None]:
     if not isinstance(prior, GaussianPrior):
         raise StormdaError(f"method {method} needs the Gaussian prior")
@@ -192,13 +218,17 @@ def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings
     numbers, where = range(settings.members), stream("analysis", format_time(problem.time))
     fields = noise(settings.seed, where, numbers, shape, torch.float64)
     errors = normal(settings.seed, where + 1, torch.arange(settings.members), torch.arange(len(problem.y)))
-    gaussian = prior.linear(history, problem.time)
+    fusion = _fusion(prior, problem, history)
+    gaussian = prior.linear(history, problem.time) if fusion is None else fusion.gaussian
     ensemble, covariance = closed_form(gaussian, problem.operator, problem.y, problem.variance, fields, errors)
-    return ensemble.float(), None if method == "oi" else covariance
+    modes = len(prior.modes)  # The first ones of a fusion.
+    return ensemble.float(), None if method == "oi" else covariance[:modes, :modes]
 
 
 def _filter(method: str, prior: Prior, problem: Problem, settings: Settings) -> Tensor:
     background, places = problem.background, problem.places
+    if problem.elsewhere is not None:
+        raise StormdaError(f"method {method} takes no state from elsewhere")
     if not isinstance(prior, EnsemblePrior) or background is None:
         raise StormdaError(f"method {method} needs members and a model")
     if not bool(torch.isfinite(background).all()):

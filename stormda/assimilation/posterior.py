@@ -5,6 +5,9 @@
     sda     one number in the place of a covariance                           and one product
     dps     steps of a given length along the gradient of the misfit          and one product
 
+A centre's own state comes first, as a denoiser and a covariance of its own (`stormda.diffusion.fuse`); guidance by
+observations then sees the two where it saw those of the prior.
+
 The first two are calibrated; the others are what they are compared with. A network's derivative is worth more than the
 covariance of its linear-Gaussian guess where there is little noise; far above the size of a point's anomalies its
 errors, times sigma^2, outweigh what it knows.
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.diffusion.fuse import Fusion
 from stormda.diffusion.guidance.dps import dps
 from stormda.diffusion.guidance.increment import Solver
 from stormda.diffusion.guidance.jfps import jfps
@@ -29,16 +33,27 @@ if TYPE_CHECKING:
     from stormda.config import GuidanceConfig
 
 
-def guided(prior: Prior, problem: "Problem", guidance: "GuidanceConfig") -> Callable[[], Denoise]:
-    """Makes the posterior's denoiser for a batch of members."""
+def guided(
+    prior: Prior, problem: "Problem", guidance: "GuidanceConfig", fusion: Fusion | None = None
+) -> Callable[[], Denoise]:
+    """Makes the posterior's denoiser for a batch of members; `fusion` is of the prior and a centre's own state."""
     history, time = problem.history, problem.time
     denoise, data = prior.denoiser(history, time), (problem.operator, problem.y, problem.variance)
+
+    def share(sigma: float) -> float:
+        return prior.share(history, sigma)
+
+    if fusion is not None:
+        denoise = fusion.denoiser(denoise, share)
+    if len(problem.y) == 0:
+        return lambda: denoise
     weight = _weight(guidance)
     if guidance.kind == "sda":
         return lambda: sda(denoise, *data, gamma=guidance.gamma, weight=weight)
     if guidance.kind == "dps":
         return lambda: dps(denoise, *data, zeta=guidance.zeta)
-    gaussian = prior.linear(history, time)
+    gaussian = prior.linear(history, time) if fusion is None else fusion.gaussian
+    spread = None if fusion is None else fusion.spread
     solver: Solver = {
         "tolerance": guidance.tolerance,
         "max_iterations": guidance.max_iterations,
@@ -47,11 +62,8 @@ def guided(prior: Prior, problem: "Problem", guidance: "GuidanceConfig") -> Call
     }
     learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
 
-    def share(sigma: float) -> float:
-        return prior.share(history, sigma)
-
     def make() -> Denoise:
-        above = jfps(denoise, *data, gaussian, share=share, **solver)
+        above = jfps(denoise, *data, gaussian, share=share, spread=spread, **solver)
         if not learned:
             return above
         below = mmps(denoise, *data, gaussian=gaussian, **solver)

@@ -4,7 +4,7 @@ __all__ = ["AssimilateResult", "CycleResult", "assimilate"]
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -23,6 +23,7 @@ from stormda.operators.stack import Stack
 from stormda.pipeline import build
 from stormda.pipeline.bias import find_bias, learned_from
 from stormda.pipeline.history import Past, find_past
+from stormda.pipeline.nwp_error import elsewhere
 from stormda.pipeline.observed import observe
 from stormda.pipeline.product import Job, Product, publish, tally
 from stormda.quality.bias import correct, estimate
@@ -160,8 +161,11 @@ def _draw(
     if job.instead is not None:
         checked = checked.replace(qc=np.where(keep, np.int32(QC.NOT_ASSIMILATED), checked["qc"]))
         z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
-    elif keep.any():
+    elif keep.any() or config.assimilate.background is not None:
         problem = _problem(config, cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
+        problem = replace(problem, elsewhere=elsewhere(config, prior, job.method, cycle))
+        if not keep.any():
+            _none(config, cycle)
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
         _none(config, cycle)
@@ -253,7 +257,8 @@ def _none(config: Config, cycle: np.datetime64) -> None:
     what = f"no usable observation in {window}"
     if config.observations.on_none == "fail":
         raise InputMissing(what, key="observations.on_none", hint="stormda check shows what is there")
-    log.warning("%s: the analysis is the prior", what)
+    beside = "" if config.assimilate.background is None else " and the background that is given"
+    log.warning("%s: the analysis is the prior%s", what, beside)
 
 
 def _merge(observations: Observations, checked: Observations, rows: Array) -> Observations:

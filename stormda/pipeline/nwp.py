@@ -4,9 +4,9 @@ Files that hold the points of the grid give them as they are; others are interpo
 which a grid much finer than the analysis' does not average.
 """
 
-__all__ = ["files_at", "nwp_inputs", "on_grid", "states_at"]
+__all__ = ["files_at", "nwp_inputs", "on_grid", "past_states", "states_at"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.operators.interpolate import weights_of
 from stormda.sources.files import expand
-from stormda.sources.members import read_members
+from stormda.sources.members import read_means, read_members
 from stormda.state import State
 from stormda.store.provenance import digest
 from stormda.types import Array
@@ -48,6 +48,11 @@ def states_at(config: Config, text: str, time: np.datetime64, key: str, grid: Gr
     return state if grid is None else on_grid(state, grid, paths[0], key)
 
 
+def past_states(config: Config, paths: Sequence[Path], wanted: Callable[[Array], Array]) -> State:
+    """The states of files at all of their times that are wanted, of ensembles the mean; raises as `states_at`."""
+    return read_means(paths, config.channels, _ways(config), wanted, key="nwp.past")
+
+
 def on_grid(state: State, grid: Grid, path: Path, key: str) -> State:
     """The same states on the points of another grid; raises InputError where theirs does not cover it."""
     try:
@@ -67,7 +72,9 @@ def on_grid(state: State, grid: Grid, path: Path, key: str) -> State:
     values: Array = np.zeros((*flat.shape[:2], len(index)))
     for corner in range(index.shape[1]):  # four, one at a time: memory stays that of the result
         values += flat[..., index[:, corner]] * weight[:, corner]
-    return State(values.reshape(*flat.shape[:2], *grid.shape).astype(np.float32), state.channels, grid, state.times)
+    return State(
+        values.reshape(*flat.shape[:2], *grid.shape).astype(state.values.dtype), state.channels, grid, state.times
+    )
 
 
 def nwp_inputs(config: Config, time: np.datetime64) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Members of an ensemble at one time: a file with a dimension of members, or files of one member each.
+"""Members of an ensemble: a file with a dimension of members, or files of one member each.
 
     files --open--> fields --each member--> layers --the entry of the time--> [M, C, H, W] on the grid of the files
 
@@ -7,10 +7,10 @@ without one is one member. A GRIB file may hold the control forecast (`dataType`
 counts as one more. Members of several files follow each other in the order of the files.
 """
 
-__all__ = ["read_members"]
+__all__ = ["read_means", "read_members"]
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -55,29 +55,76 @@ def read_members(
         InputError: a channel that a file lacks, members of one channel only, grids that differ, missing values, and
             all that reading finds.
     """
-    wanted = tuple(Channel.parse(name) for name in channels)
     found: list[Array] = []
     grid: Grid | None = None
     without: dict[Path, Array] = {}
-    for path in paths:
-        kind = "grib" if path.open("rb").read(4) == b"GRIB" else "netcdf"
-        ways = [s.model_copy(update={"kind": kind}) for s in sources]
-        with _OPEN[kind](path, ways[0]) as fields:
-            for part in _ensembles(fields):
-                for layers in _members(part, wanted, ways, path, key):
-                    at = np.flatnonzero(layers[0].times == time)
-                    if at.size == 0:
-                        without[path] = layers[0].times
-                        continue
-                    grid = _common(grid, layers, path, key)
-                    found.append(np.concatenate([_read(layer, time, path, key) for layer in layers]))
+    for path, layers in _each(paths, channels, sources, key):
+        at = np.flatnonzero(layers[0].times == time)
+        if at.size == 0:
+            without[path] = layers[0].times
+            continue
+        grid = _common(grid, layers, path, key)
+        found.append(np.concatenate([_read(layer, time, path, key) for layer in layers]))
     if grid is None:
         spans = "; ".join(f"{p.name} has {_span(times)}" for p, times in list(without.items())[:3])
         what = f"no state of {format_time(time)}: {spans}"
         raise InputMissing(what, file=paths[0], key=key, hint="files of that valid time, %Y%m%d%H in their names")
     if without:
         _log.warning("%d of %d files have no state of %s", len(without), len(paths), format_time(time))
-    return State(np.stack(found), wanted, grid, np.asarray([time]))
+    return State(np.stack(found), tuple(map(Channel.parse, channels)), grid, np.asarray([time]))
+
+
+def read_means(
+    paths: Sequence[Path],
+    channels: Sequence[str],
+    sources: Sequence[GriddedSource],
+    wanted: Callable[[Array], Array],
+    *,
+    key: str,
+) -> State:
+    """The mean of all members at every time that is wanted.
+
+    Args:
+        paths, channels, sources, key: as in `read_members`.
+        wanted: which of some times [T], bool [T].
+
+    Returns:
+        [T, C, H, W] in the order of time.
+
+    Raises:
+        InputMissing: none of these times is there.
+        InputError: as in `read_members`.
+    """
+    sums: dict[np.datetime64, tuple[Array, int]] = {}
+    grid: Grid | None = None
+    for path, layers in _each(paths, channels, sources, key):
+        times = layers[0].times
+        for time in times[wanted(times)]:
+            grid = _common(grid, layers, path, key)
+            x = np.concatenate([_read(layer, time, path, key) for layer in layers]).astype(np.float64)
+            total, count = sums.get(time, (np.zeros_like(x), 0))
+            sums[time] = total + x, count + 1
+    if grid is None:
+        what = f"none of {len(paths)} files has a time that is wanted"
+        raise InputMissing(what, file=paths[0], key=key, hint="nwp.period, or a truth that covers them")
+    times = np.asarray(sorted(sums), dtype="datetime64[s]")
+    values = np.stack([sums[t][0] / sums[t][1] for t in sorted(sums)])
+    return State(values, tuple(map(Channel.parse, channels)), grid, times)
+
+
+def _each(
+    paths: Sequence[Path], channels: Sequence[str], sources: Sequence[GriddedSource], key: str
+) -> Iterator[tuple[Path, list[Layer]]]:
+    """The layers of every member of every file, while it is open."""
+    wanted = tuple(Channel.parse(name) for name in channels)
+    for path in paths:
+        with path.open("rb") as file:
+            kind = "grib" if file.read(4) == b"GRIB" else "netcdf"
+        ways = [s.model_copy(update={"kind": kind}) for s in sources]
+        with _OPEN[kind](path, ways[0]) as fields:
+            for part in _ensembles(fields):
+                for layers in _members(part, wanted, ways, path, key):
+                    yield path, layers
 
 
 _OPEN: dict[str, Callable[[Path, GriddedSource], AbstractContextManager[list[Field]]]] = {

@@ -21,9 +21,9 @@ def members(world: World, count: int = 8, k: int = FIRST) -> np.ndarray[Any, Any
     return (world.truth[k] + errors(1, 1)[0] + errors(count, 2)).astype(np.float32)
 
 
-def published(run: Path, method: str, name: str = "analysis", split: int = 0) -> Analysis:
-    stem = str(TIMES[FIRST]).replace("-", "").replace(":", "")[:13]
-    return read_analysis(run / "analyses" / method / f"{stem}Z_split{split:02d}" / f"{name}.nc")
+def published(run: Path, method: str, name: str = "analysis", k: int = FIRST) -> Analysis:
+    stem = str(TIMES[k]).replace("-", "").replace(":", "")[:13]
+    return read_analysis(run / "analyses" / method / f"{stem}Z_split00" / f"{name}.nc")
 
 
 def error(analysis: Analysis, world: World, k: int = FIRST) -> float:
@@ -122,9 +122,7 @@ def test_grids_that_do_not_cover_the_analysis_are_said(run: Run, world: World, t
     assert ended.code == 1 and "24 points of the analysis" in ended.err and "larger region" in ended.err
 
 
-def test_the_configuration_beside_an_analysis_finds_its_files(
-    run: Run, world: World, tmp_path: Path
-) -> None:
+def test_the_configuration_beside_an_analysis_finds_its_files(run: Run, world: World, tmp_path: Path) -> None:
     name = "ens_kept.nc"
     write_netcdf(world.folder / name, members(world), FIRST)
     ended = run("assimilate", "--method", "letkf", "--ensemble", "8", *CYCLE, "--prior", f"ensemble:{name}")
@@ -133,3 +131,84 @@ def test_the_configuration_beside_an_analysis_finds_its_files(
     assert f"prior: ensemble:{world.folder / name}" in (folder / "config.yaml").read_text()
     facts = json.loads((folder / "provenance.json").read_text())
     assert list(facts["inputs"]["prior"]) == [name]
+
+
+def past(world: World, path: Path, sd: float, times: range = range(20, FIRST - 20)) -> None:
+    """States of earlier times, biased by half a standard deviation."""
+    values = world.truth[times] + errors(len(times), 11, sd) + 0.5 * SD[:, None, None]
+    write_netcdf(path, values, list(times), members=False)
+
+
+@pytest.mark.parametrize("method", ["gaussian", "kf", "oi"])
+def test_a_state_of_a_centre_is_used_beside_the_prior(run: Run, world: World, tmp_path: Path, method: str) -> None:
+    past(world, tmp_path / "past.nc", 0.1)
+    state = world.truth[FIRST] + errors(1, 12, 0.1)[0] + 0.5 * SD[:, None, None]
+    write_netcdf(tmp_path / "now.nc", state[None], FIRST, members=False)
+    common = "assimilate", "--method", method, "--ensemble", "16", *CYCLE, "quality.withhold.fraction=0.9"
+    assert run(*common).code == 0
+    without = error(published(tmp_path / "run", method), world)
+    ended = run(*common, "--background", tmp_path / "now.nc", f"nwp.past=[{tmp_path / 'past.nc'}]")
+    assert ended.code == 0, ended.err
+    analysis = published(tmp_path / "run", method)
+    own = float(np.sqrt(((errors(1, 12, 0.1) / SD[:, None, None]) ** 2).mean()))  # without the bias, which is known
+    # Six stations do not see six patterns a channel as well (.36 to .46), nor do they add much; 16 members: 1.06.
+    assert error(analysis, world) < min(0.5 * without, 1.2 * own)
+    learned = json.loads((tmp_path / "run" / "background_error.json").read_text())["background_error"]
+    # Six patterns a channel; the bias of 0.5 from 120 differences of .1: .01, and more in msl.
+    assert 0 < learned["modes"] <= 12
+    assert [learned["rms_bias"][c] for c in ("msl", "t2m")] == pytest.approx(list(0.5 * SD), rel=0.06)
+    facts = next((tmp_path / "run" / "analyses" / method).glob("*_split00/provenance.json"))
+    assert list(json.loads(facts.read_text())["inputs"]["background"]) == ["now.nc"]
+
+
+def test_without_any_observation_it_is_prior_and_background(run: Run, world: World, tmp_path: Path) -> None:
+    k = FIRST + 20
+    past(world, tmp_path / "past.nc", 0.05)
+    state = world.truth[k] + 0.5 * SD[:, None, None]
+    write_netcdf(tmp_path / "now.nc", np.stack([state + e for e in errors(4, 9, 0.05)]), k)
+    for method in ("gaussian", "kf"):
+        ended = run(
+            "assimilate", "--method", method, "--cycle", stamp(k), "--background", tmp_path / "now.nc",
+            f"nwp.past=[{tmp_path / 'past.nc'}]",
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        assert "prior and the background that is given" in ended.err
+        analysis, background = (published(tmp_path / "run", method, name, k) for name in ("analysis", "background"))
+        # The mean of four states that err by .06, bias removed: .03; a mean of 8 members adds .02. Twice that.
+        assert error(analysis, world, k) < 0.1 < error(background, world, k)
+
+
+def test_the_error_is_learned_once_and_again_where_it_has_to_be(run: Run, world: World, tmp_path: Path) -> None:
+    past(world, tmp_path / "past.nc", 0.3)
+    write_netcdf(tmp_path / "now.nc", world.truth[FIRST][None], FIRST, members=False)
+    common = "assimilate", "--method", "kf", *CYCLE, "--background", tmp_path / "now.nc"
+    given = f"nwp.past=[{tmp_path / 'past.nc'}]"
+    path = tmp_path / "run" / "background_error.nc"
+    assert run(*common, given).code == 0
+    first = path.stat().st_mtime_ns
+    assert run(*common, given).code == 0 and path.stat().st_mtime_ns == first
+    assert run(*common).code == 0 and path.stat().st_mtime_ns == first
+    again = run(*common, given, "nwp.modes=2")
+    assert again.code == 0 and "learned again" in again.err and path.stat().st_mtime_ns > first
+
+
+def test_what_is_wrong_with_a_background_is_said(run: Run, world: World, tmp_path: Path) -> None:
+    write_netcdf(tmp_path / "now.nc", world.truth[FIRST][None], FIRST, members=False)
+    common = "assimilate", *CYCLE, "--background", tmp_path / "now.nc"
+    ended = run(*common)
+    assert ended.code == 2 and "nwp.past" in ended.err
+    past(world, tmp_path / "past.nc", 0.3, range(20, 26))
+    given = f"nwp.past=[{tmp_path / 'past.nc'}]"
+    ended = run(*common, given)
+    assert ended.code == 1 and "6 past states" in ended.err
+    past(world, tmp_path / "past.nc", 0.3, range(100, FIRST + 1))
+    ended = run(*common, given)
+    assert ended.code == 2 and "nwp.period" in ended.err and "learned from" in ended.err
+    before = f"nwp.period={{start: {TIMES[0]}, end: {TIMES[FIRST - 1]}}}"
+    assert run(*common, given, before).code == 0
+    past(world, tmp_path / "past.nc", 0.0)
+    write_netcdf(tmp_path / "same.nc", world.truth[20:60], list(range(20, 60)), members=False)
+    ended = run(*common, f"nwp.past=[{tmp_path / 'same.nc'}]", f"nwp.truth={{files: [{tmp_path / 'same.nc'}]}}")
+    assert ended.code == 1 and "do not differ" in ended.err
+    ended = run(*common, "--method", "letkf", given, before)
+    assert ended.code == 2 and "--prior ensemble:PATH" in ended.err

@@ -27,12 +27,15 @@ def closed_form(
     Args:
         prior: the Gaussian before the observations.
         operator: H, linearised at the prior mean.
-        y, variance: observed values and error variances [N].
+        y, variance: observed values and error variances [N], N >= 0.
         noise_MCHW, noise_MN: standard normal, for the state and for the observations.
 
     Returns:
         The ensemble [M, C, H, W] with exactly the posterior mean, and the covariance [R, R] in EOF coordinates.
     """
+    if len(y) == 0:
+        draws = prior.sample(noise_MCHW.double())
+        return draws - draws.mean(dim=0) + prior.mean.double(), prior.covariance.double()
     _, s_at, innovation = prior.observed(operator, variance)
     factor = torch.linalg.cholesky(innovation)
     mean, covariance = prior.posterior(operator, y, variance)

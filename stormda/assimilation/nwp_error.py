@@ -1,0 +1,127 @@
+"""How wrong a centre's own states are: the covariance B of their errors, from past differences to a truth.
+
+With d_t = b_t - x_t, standardised, at T times: the bias is their mean, and B lies within the K leading EOFs of the
+rest, with one variance for every other direction (the probabilistic PCA of Tipping and Bishop 1999,
+https://doi.org/10.1111/1467-9868.00196). EOFs of few times fit these times: along them others vary less, and more
+elsewhere. So times are left out in blocks, one fifth after the other, and the EOFs are those of the rest:
+
+    K                   the number of EOFs with the largest likelihood of what was left out
+    variance along an   mean square of what was left out along the EOF of the same rank of the others
+    EOF, and beside     the same for all that is beyond the K
+
+B is that times 1 + 1/T, for the bias is estimated too. Where the truth has errors of its own B holds them as well.
+"""
+
+__all__ = ["NwpError"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stormda.diffusion.gaussian import Gaussian
+from stormda.errors import InputError
+
+_FEW = 10  # times
+_FOLDS = 5
+_COUNTS = (0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)
+_SMALLEST = 1e-6  # of a variance, in climatological units: what is right to a thousandth is as good as known
+
+
+@dataclass(frozen=True, eq=False)
+class NwpError:
+    """Bias and covariance of the errors of a state, standardised.
+
+    Args:
+        bias: [C, H, W].
+        modes: EOFs, orthonormal rows [K, C H W].
+        variances: along them [K].
+        residual: in every other direction.
+        times: T, how many differences they are from.
+    """
+
+    bias: Tensor
+    modes: Tensor
+    variances: Tensor
+    residual: float
+    times: int
+
+    @classmethod
+    def fit(cls, differences_TCHW: Tensor, modes: int | None = None) -> "NwpError":
+        """Learn from differences to the truth, in the order of time.
+
+        Args:
+            differences_TCHW: standardised.
+            modes: K; None: by cross-validation.
+
+        Raises:
+            InputError: fewer than ten times, or no difference at all.
+        """
+        count = len(differences_TCHW)
+        if count < _FEW:
+            what = f"{count} past states have a truth to compare with, {_FEW} are the least"
+            raise InputError(what, key="nwp.past", hint="a longer period, and a truth that covers it")
+        d = differences_TCHW.double().flatten(1)
+        bias = d.mean(dim=0)
+        a = d - bias
+        if not float(a.square().mean()) > _SMALLEST**2:
+            what = "past states do not differ from what they are compared with"
+            raise InputError(what, key="nwp.truth", hint="it must be another analysis than theirs")
+        squares_TK, total_T, variances_TK = _left_out(d, _most(count - -(-count // _FOLDS), d.shape[1], modes))
+        most = squares_TK.shape[1]
+        chosen = _best(squares_TK, total_T, variances_TK, d.shape[1]) if modes is None else min(modes, most)
+        kept = squares_TK[:, :chosen].mean(dim=0)
+        beside = float((total_T.mean() - kept.sum()) / max(d.shape[1] - chosen, 1))
+        factor, residual = 1 + 1 / count, max(beside, _SMALLEST)
+        e = _eofs(a, chosen)[1]
+        shape = differences_TCHW.shape[1:]
+        return cls(bias.view(shape), e, factor * kept.clamp_min(residual), factor * residual, count)
+
+    def around(self, z_CHW: Tensor) -> Gaussian:
+        """N(b, B) of a state b, standardised."""
+        mean = z_CHW.double() - self.bias
+        return Gaussian(mean, self.modes, torch.diag(self.variances), self.residual)
+
+    @property
+    def sd(self) -> Tensor:
+        """Standard deviation of the error at every point [C, H, W]."""
+        square = (self.variances - self.residual) @ self.modes.square() + self.residual
+        return square.sqrt().view(self.bias.shape)
+
+
+def _most(times: int, points: int, modes: int | None) -> int:
+    """EOFs that can be looked at: those that as many times have."""
+    return min(times - 1, points, _COUNTS[-1] if modes is None else modes)
+
+
+def _eofs(a_TN: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Variances and leading EOFs [count], [count, N] of anomalies."""
+    _, sizes, rows = torch.linalg.svd(a_TN, full_matrices=False)
+    return sizes[:count].square() / len(a_TN), rows[:count].contiguous()
+
+
+def _left_out(d_TN: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each time: squares along the others' EOFs [T, K], the whole square [T], the others' variances [T, K]."""
+    squares, totals, variances = [], [], []
+    for part in np.array_split(np.arange(len(d_TN)), _FOLDS):
+        others = np.setdiff1d(np.arange(len(d_TN)), part)
+        mean = d_TN[others].mean(dim=0)
+        values, e = _eofs(d_TN[others] - mean, count)
+        gap = (d_TN[part] - mean) / (1 + 1 / len(others)) ** 0.5  # as wide as the errors, whatever the mean's is
+        squares.append((gap @ e.T).square())
+        totals.append(gap.square().sum(dim=1))
+        variances.append(values.expand(len(part), -1))
+    return torch.cat(squares), torch.cat(totals), torch.cat(variances)
+
+
+def _best(squares_TK: Tensor, total_T: Tensor, variances_TK: Tensor, points: int) -> int:
+    """The number of EOFs whose variances make what was left out most likely."""
+    scores = {}
+    for k in [k for k in _COUNTS if k <= squares_TK.shape[1] and k < points]:
+        inside = variances_TK[:, :k].clamp_min(_SMALLEST)
+        rest = total_T - squares_TK[:, :k].sum(dim=1)
+        beside = max(float(rest.mean()) / (points - k), _SMALLEST)
+        terms = (inside.log() + squares_TK[:, :k] / inside).sum(dim=1) + (points - k) * np.log(beside) + rest / beside
+        scores[k] = float(terms.mean())
+    return min(scores, key=lambda k: scores[k])
