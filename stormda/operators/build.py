@@ -5,7 +5,7 @@ A row that cannot be used is flagged, never dropped: `missing` (value, time or p
 (at or before the previous frame, whose analysis has seen it), `no operator`, `station height`.
 """
 
-__all__ = ["build_operator"]
+__all__ = ["build_operator", "surface_height"]
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -94,10 +94,34 @@ def _correct_heights(
         rows = np.flatnonzero((variables == name) & (observations["qc"] == QC.USED))
         if config.kind != "height" or config.orography is None or rows.size == 0:
             continue
-        surface = read_orography(resolve(config.orography), grid, key=f"operators.{name}.orography").ravel()
-        model = (surface[places[0][rows]] * places[1][rows]).sum(axis=1)
+        surface = read_orography(resolve(config.orography), grid, key=f"operators.{name}.orography")
+        model = _at(surface, places[0][rows], places[1][rows])
         found.shift[rows] += height_shift(elevation[rows], model, config.lapse_rate)
     return observations.flag(np.isnan(found.shift), QC.STATION_HEIGHT)
+
+
+def surface_height(
+    observations: Observations,
+    grid: Grid,
+    configs: Mapping[str, OperatorConfig],
+    resolve: Callable[[str], Path] = Path,
+) -> Array | None:
+    """Height of the model's surface at each row, m [N], from the first orography that is configured; None: none is.
+
+    Raises:
+        InputError, InputMissing: an orography that does not fit.
+    """
+    named = ((name, config.orography) for name, config in configs.items() if config.orography is not None)
+    name, path = next(named, ("", None))
+    if path is None:
+        return None
+    surface = read_orography(resolve(path), grid, key=f"operators.{name}.orography")
+    return _at(surface, *weights_of(grid, observations["latitude"], observations["longitude"]))
+
+
+def _at(surface: Array, index: Array, weight: Array) -> Array:
+    """The surface at places, from the points of the grid around them."""
+    return np.asarray((surface.ravel()[index] * weight).sum(axis=1))
 
 
 def _check_errors(observations: Observations, rows: Array) -> None:

@@ -9,7 +9,7 @@ Withheld stations are never learned from in an analysis. What the archive teache
 period that was learned.
 """
 
-__all__ = ["BiasResult", "bias", "find_bias", "learned_from", "write_bias"]
+__all__ = ["BiasResult", "bias", "bias_file", "find_bias", "learned_from", "write_bias"]
 
 import logging
 from collections.abc import Iterator
@@ -120,18 +120,29 @@ def find_bias(config: Config, method: str, cycle: np.datetime64, split: int) -> 
     settings = config.quality.bias
     if not settings.variables:
         return None
-    if settings.update and (path := _newest(config, method, cycle, split)) is not None:
-        return _read(path)
-    path = config.below_run(settings.path)
-    if not path.exists():
+    path = bias_file(config, method, cycle, split)
+    if path is None:
         if not settings.update:
             hint = "stormda bias learns it, quality.bias.update=true learns from analyses"
-            log.warning("no bias of stations is known: %s is not there; %s", path, hint)
+            log.warning("no bias of stations is known: %s is not there; %s", config.below_run(settings.path), hint)
         return None
     table = _read(path)
+    if path != config.below_run(settings.path):
+        return table
     if len(table) and (table["last"].to_numpy().astype("datetime64[s]") >= cycle).all():
         log.warning("%s was learned after %s and is not used there", path, format_time(cycle))
     return table
+
+
+def bias_file(config: Config, method: str, cycle: np.datetime64, split: int) -> Path | None:
+    """The table that an analysis corrects its observations by; None where there is none."""
+    settings = config.quality.bias
+    if not settings.variables:
+        return None
+    if settings.update and (path := _newest(config, method, cycle, split)) is not None:
+        return path
+    path = config.below_run(settings.path)
+    return path if path.exists() else None
 
 
 def learned_from(

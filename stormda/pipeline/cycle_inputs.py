@@ -12,6 +12,8 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
+
 from stormda.config import Config
 from stormda.errors import InputError, InputMissing
 from stormda.sources.files import expand
@@ -23,8 +25,8 @@ log = logging.getLogger(__name__)
 _TOGETHER = 20  # files between two notes of how far we are: a call that is cut does not begin from the first again
 
 
-def read_new(config: Config, ledger: Ledger, *, progress: Progress = silent) -> int:
-    """Read new files into the store; returns how many were read without trouble.
+def read_new(config: Config, ledger: Ledger, now: np.datetime64, *, progress: Progress = silent) -> int:
+    """Read files that are new at the present time into the store; returns how many were read without trouble.
 
     Raises:
         OutputError: the run folder cannot be written.
@@ -40,7 +42,7 @@ def read_new(config: Config, ledger: Ledger, *, progress: Progress = silent) -> 
             from stormda.pipeline.ingest import ingest_files  # Brings torch, which an idle call does without.
 
             some = paths[first : first + _TOGETHER]
-            wrong = ingest_files(config, {name: some}, progress=progress)
+            wrong = ingest_files(config, {name: some}, now=now, progress=progress)
             for error in wrong.values():
                 log.warning("an observation file is left out: %s", error)
             bad += len(wrong)

@@ -201,7 +201,7 @@ class Session:
     def _read(self) -> None:
         """New files into the store; where they belong to cycles that are over, these are run again."""
         with self._in_time():
-            new = read_new(self.config, self.ledger, progress=self.progress)
+            new = read_new(self.config, self.ledger, self._clock(), progress=self.progress)
             if new:
                 self._late()
 

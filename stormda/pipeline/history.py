@@ -46,7 +46,10 @@ class Past:
 
 
 def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, split: int) -> Past:
-    """The past that the configuration allows at `cycle`: frames are one step of the prior apart."""
+    """The past that the configuration allows at `cycle`: frames are one step of the prior apart, some may be missing.
+
+    H interpolates in time from the newest that is there, over a gap as well.
+    """
     if isinstance(prior, EnsemblePrior) and prior.given is not None:
         none = History.none(prior.frames, (len(prior.channels), *prior.grid.shape))
         return Past(none, None, None, None, "given ensemble")
@@ -55,7 +58,7 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
     shape = (len(prior.channels), *prior.grid.shape)
     found: list[tuple[Tensor, Tensor] | None] = [None] * len(times)
     members: list[Tensor | None] = [None] * len(times)
-    newest: tuple[Array, Array] | None = None
+    newest: tuple[np.datetime64, Array, Array] | None = None
     covariance, origin = None, "cold start"
     if config.history.source == "analyses":
         for i, time in enumerate(times_allowed):
@@ -67,7 +70,7 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
                 z = torch.as_tensor(prior.normaliser.encode(previous.state.values, np.asarray([time])))
                 found[i], origin = frame_of(z), "analysis"
                 members[i] = _counted(z, config, path) if isinstance(prior, EnsemblePrior) else None
-                newest = (previous.mean, previous.spread)
+                newest = (time, previous.mean, previous.spread)
                 covariance = _covariance(previous, prior, path)
     wants_archive = config.history.source == "archive" or (
         config.history.first == "archive" and not any(f is not None for f in found)
@@ -82,13 +85,10 @@ def find_past(config: Config, prior: Prior, method: str, cycle: np.datetime64, s
             mean = torch.as_tensor(prior.normaliser.encode(values, np.asarray([time])))[0]
             error = torch.full(shape, max(config.history.archive_error, 1e-3))
             found[i], origin = (mean, error), "archive"
-            newest = (values[0], error.numpy() * prior.normaliser.sd[:, None, None])
+            newest = (time, values[0], error.numpy() * prior.normaliser.sd[:, None, None])
     own = any(m is not None for m in members)
     history = pasts_of(members) if own else history_of(found, shape, covariance)
-    if found[-1] is None:
-        return Past(history, None, None, None, origin if history.mask.any() else "cold start")
-    assert newest is not None
-    return Past(history, times[-1], *newest, origin)
+    return Past(history, None, None, None, "cold start") if newest is None else Past(history, *newest, origin)
 
 
 def _read(path: Path, prior: Prior) -> Analysis:

@@ -133,13 +133,18 @@ def ingest(
 
 
 def ingest_files(
-    config: Config, files: Mapping[str, Sequence[Path]], *, progress: Progress = silent
+    config: Config,
+    files: Mapping[str, Sequence[Path]],
+    *,
+    now: np.datetime64 | None = None,
+    progress: Progress = silent,
 ) -> dict[Path, StormdaError]:
     """Read some files of observation sources into the store; what is wrong with one keeps none of the others out.
 
     Args:
         config: the run.
         files: by source, of those that its patterns match.
+        now: the present time, where new files are read as they come: it tells the month of reports that do not.
         progress: told about the work.
 
     Returns:
@@ -159,7 +164,7 @@ def ingest_files(
     for number, job in enumerate(jobs):
         progress(f"{job.source}: {job.path.name}", number, len(jobs))
         try:
-            _one(config, job, jobs[number:])
+            _one(config, job, jobs[number:], now)
         except (InputError, InputMissing) as error:
             wrong[job.path] = error
     progress("observations", len(jobs), len(jobs))
@@ -311,11 +316,12 @@ def _folder(path: Path) -> str:
     return str(next(p for p in path.parents if not glob.has_magic(str(p))))
 
 
-def _one(config: Config, job: _Job, later: list[_Job]) -> Observations:
+def _one(config: Config, job: _Job, later: list[_Job], now: np.datetime64 | None = None) -> Observations:
     """Read a file, check it against itself and what came before, and store it."""
     source = config.observations.sources[job.source]
     own = source.model_copy(update={"files": (glob.escape(str(job.path)),)})
-    observations = READERS[source.kind](own, job.source, config.path)
+    present = {"near": now} if source.kind == "metar" else {}
+    observations = READERS[source.kind](own, job.source, config.path, **present)
     store = build.store(config)
     before = _before(config, store, observations, store.given((j.source, j.origin) for j in later))
     checked = run_static(Observations.concat([before, observations]), config.quality.static)

@@ -2,6 +2,7 @@
 
 __all__ = ["Observed", "observe"]
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +12,15 @@ from torch import Tensor
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.observations import Observations
-from stormda.operators.build import build_operator
+from stormda.operators.build import build_operator, surface_height
 from stormda.operators.stack import Stack
 from stormda.pipeline.history import Past
 from stormda.quality.climatology import Climate
 from stormda.quality.dynamic import run_dynamic
 from stormda.quality.superob import superob
 from stormda.types import Array
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,9 @@ def observe(
 
     operator, observations, rows = built(observations)
     hx = operator(background).numpy()
-    climate = _climate(config, prior, cycle, observations.take(rows))
-    checked = run_dynamic(observations.take(rows), config.quality.dynamic, hx, None, climate, cycle)
+    used = observations.take(rows)
+    climate, surface = _climate(config, prior, cycle, used), _surface(config, prior, used)
+    checked = run_dynamic(used, config.quality.dynamic, hx, surface, climate, cycle)
     seen = Observed(operator, observations, rows, checked, hx)
     if not config.quality.superob:
         return seen
@@ -70,6 +74,19 @@ def observe(
         checked=Observations.concat([both.where(there), new.take(new_rows)]),
         background=np.concatenate([hx, own(background).numpy()], axis=1),
     )
+
+
+def _surface(config: Config, prior: Prior, observations: Observations) -> Array | None:
+    """Height of the grid's surface at the observations, where a check asks for it."""
+    if not any(check.check == "station_height" for check in config.quality.dynamic):
+        return None
+    surface = surface_height(observations, prior.grid, config.operators, config.path)
+    if surface is None:
+        log.warning(
+            "the check station_height compares with sea level: no operator names an orography - "
+            "key=quality.dynamic; hint: operators={t2m: {kind: height, orography: FILE}}"
+        )
+    return surface
 
 
 def _climate(config: Config, prior: Prior, cycle: np.datetime64, observations: Observations) -> Climate | None:

@@ -25,7 +25,7 @@ from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
-from stormda.pipeline.bias import write_bias
+from stormda.pipeline.bias import bias_file, write_bias
 from stormda.pipeline.history import BASIS
 from stormda.pipeline.layout import analysis_folder
 from stormda.pipeline.nwp import nwp_inputs
@@ -174,8 +174,10 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
 
 
 def _inputs(job: Job, observations: Observations) -> dict[str, Any]:
-    """Hashes of what the analysis was made of: observations, weights or the archive's files, a centre's own states."""
+    """Hashes of what went into it: observations, biases, weights or the archive's files, a centre's own states."""
     known: dict[str, Any] = {"observations": fingerprint(observations)} | nwp_inputs(job.config, job.cycle)
+    if (table := bias_file(job.config, job.method, job.cycle, job.split)) is not None:
+        known["bias"] = digest(table)
     if job.config.assimilate.prior is not None:
         return known
     if job.method == "storm" or (job.method in FILTERS and build.forecast_model(job.config, job.method) == "storm"):

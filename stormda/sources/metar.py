@@ -53,17 +53,22 @@ _IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?(\d\d)[-_]?(\d\d)")
 _SEA_LEVEL = re.compile(r"\sSLP\d{4}\b")  # a body with pressure at mean sea level in the place of QNH
 _TEMPERATURES = re.compile(r"\s(M?\d\d)/(M?\d\d)?(?=\s|$)")
 _LONGEST = 2000  # characters of a report
+_FRESH = np.timedelta64(14, "D")
+"""A file changed so near to the present holds reports of the present; a longer span would leave the month open."""
 _HOURS = {"precip_1hr": 1, "precip_3hr": 3, "precip_6hr": 6, "precip_24hr": 24}
 _COLUMNS = ["t", "d", "direction", "speed", "qnh", "slp", *_HOURS]
 
 
-def read_metar(config: MetarSource, name: str, resolve: Callable[[str], Path]) -> Observations:
+def read_metar(
+    config: MetarSource, name: str, resolve: Callable[[str], Path], near: np.datetime64 | None = None
+) -> Observations:
     """All observations of a source's files.
 
     Args:
         config: files, the reference time and the places of stations.
         name: the key of the source in the configuration.
         resolve: turns a path of the configuration into a path.
+        near: the present time, for files that were changed within two weeks of it and tell no month otherwise.
 
     Raises:
         InputMissing: a file that is not there.
@@ -72,12 +77,18 @@ def read_metar(config: MetarSource, name: str, resolve: Callable[[str], Path]) -
     key = f"observations.sources.{name}"
     places = None if config.stations is None else station_places(config.stations, (), resolve, key)
     paths = expand(config.files, resolve, key=f"{key}.files")
-    parts = [isolated(_read, config, name, p, places, file=p, key=key, limits=config.limits) for p in paths]
+    parts = [isolated(_read, config, name, p, places, near, file=p, key=key, limits=config.limits) for p in paths]
     return Observations.concat(parts)
 
 
-def _read(config: MetarSource, name: str, path: Path, places: pd.DataFrame | None) -> Observations:
-    table = _from_text(path, config) if config.columns is None else _from_table(path, config, config.columns, name)
+def _read(
+    config: MetarSource, name: str, path: Path, places: pd.DataFrame | None, near: np.datetime64 | None
+) -> Observations:
+    default = _default(path, config, near)
+    if config.columns is None:
+        table = _from_text(path, default)
+    else:
+        table = _from_table(path, default, config.columns, name)
     if table.empty:
         raise InputError("the file holds no METAR report", file=path, key=f"observations.sources.{name}")
     if table["reference"].isna().all():
@@ -187,7 +198,7 @@ def _nearest(day: int, hour: int, minute: int, reference: datetime) -> datetime 
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _from_table(path: Path, config: MetarSource, columns: MetarColumns, name: str) -> pd.DataFrame:
+def _from_table(path: Path, reference: datetime | None, columns: MetarColumns, name: str) -> pd.DataFrame:
     """`text`, `reference`, `latitude`, `longitude`, `elevation` of every row that has a report."""
     names = [c for c in (columns.text, columns.time, columns.latitude, columns.longitude, columns.elevation) if c]
     frame = read_columns(path, list(dict.fromkeys(names)), f"observations.sources.{name}.columns")
@@ -195,28 +206,33 @@ def _from_table(path: Path, config: MetarSource, columns: MetarColumns, name: st
     for place in ("latitude", "longitude", "elevation"):
         column = getattr(columns, place)
         table[place] = np.nan if column is None else pd.to_numeric(frame[column], errors="coerce").to_numpy()
-    default = np.datetime64(_default(path, config) or "NaT", "us")
+    default = np.datetime64(reference or "NaT", "us")
     times = np.full(len(frame), default) if columns.time is None else read_times(frame, columns.time)
     table["reference"] = pd.to_datetime(np.where(np.isnat(times), default, times))
     return table[(table["text"] != "") & ~table["text"].str.contains(r"\bNIL\b=?$", regex=True)]
 
 
-def _from_text(path: Path, config: MetarSource) -> pd.DataFrame:
+def _from_text(path: Path, reference: datetime | None) -> pd.DataFrame:
     lines = read_bytes(path).decode("ascii", errors="replace").translate({1: " ", 3: " ", 7: None, 0: " "}).splitlines()
-    rows = list(_reports(lines, _default(path, config)))
+    rows = list(_reports(lines, reference))
     table = pd.DataFrame(rows, columns=["text", "reference"])
     table["reference"] = pd.to_datetime(table["reference"])
     return table.assign(latitude=np.nan, longitude=np.nan, elevation=np.nan)
 
 
-def _default(path: Path, config: MetarSource) -> datetime | None:
+def _default(path: Path, config: MetarSource, near: np.datetime64 | None) -> datetime | None:
+    """The reference of a file: of the configuration, a date in its name, or the last change where that was recent."""
+    received = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
     if config.reference == "received":
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
+        return received
     if config.reference is not None:
         reference: datetime = config.reference.astype("datetime64[us]").item()
         return reference
     match = _IN_NAME.search(path.name)
-    return None if match is None else _date(*match.groups())
+    if match is not None and (date := _date(*match.groups())) is not None:
+        return date
+    fresh = near is not None and abs(np.datetime64(received, "s") - near) <= _FRESH
+    return received if fresh else None
 
 
 def _date(*parts: str) -> datetime | None:

@@ -163,7 +163,7 @@ class Slurm:
                     process.kill()
 
     def _steps(self, node: str = "") -> list[psutil.Process]:
-        """What watches the jobs of a node: processes whose open files are in its spool."""
+        """What watches the jobs of a node: processes that listen in its spool."""
         steps = []
         for process in psutil.process_iter(["name"]):
             with suppress(psutil.Error):
@@ -173,7 +173,7 @@ class Slurm:
 
 
 def _places(process: psutil.Process) -> str:
-    return " ".join([*process.environ().values(), *(c.laddr or "" for c in process.net_connections("unix"))])
+    return " ".join(str(c.laddr) for c in process.net_connections("unix"))
 
 
 def _field(name: str, line: str) -> str | None:

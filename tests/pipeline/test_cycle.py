@@ -35,12 +35,14 @@ from stormda.errors import (
     StormdaError,
 )
 from stormda.observations import QC
-from stormda.pipeline import cycle_inputs, ingest
+from stormda.pipeline import build, cycle_inputs, ingest
 from stormda.pipeline import cycle_session as stage
 from stormda.pipeline.cycle import catch_up, clean_up, run_cycle
 from stormda.pipeline.cycle_status import status, unlock
+from stormda.pipeline.history import find_past
 from stormda.store.feedback import read_feedback
 from stormda.store.ledger import Ledger, ledger_path
+from stormda.time import Window
 
 REQUIRED = {"policy": "required", "wait": "2h"}
 Make = Callable[..., Project]
@@ -241,6 +243,24 @@ def test_observations_of_which_none_can_be_used_are_as_good_as_missing(project: 
         assert report.cycles[0].product == "background" and "no usable observation" in report.cycles[0].note
 
 
+METAR = "KJFK 100000Z 31010KT 10SM CLR 02/M08 A3012 RMK AO2 SLP200 T00221078="
+
+
+def test_reports_that_tell_no_month_are_of_the_time_in_which_they_come(project: Make) -> None:
+    """The name of the file does not tell either; one that was last changed at another time is left out."""
+    p = project()
+    config = p.config("observations.sources={airports: {kind: metar, files: ['obs/*.txt'], errors: {t2m: 1.0}}}")
+    fresh, old = p.folder / "obs" / "fresh.txt", p.folder / "obs" / "old.txt"
+    for file, age in ((fresh, 10 * 60), (old, 15 * 86400)):
+        file.write_text(f"{METAR}\n")
+        seconds = int(TIMES[FIRST].astype(np.int64)) - age
+        os.utime(file, (seconds, seconds))
+    run_cycle(config, now=TIMES[FIRST] + HOUR)
+    rows = build.store(config).read(Window(TIMES[FIRST] - 40 * 24 * HOUR, TIMES[FIRST] + HOUR))
+    assert set(rows["time"].astype("datetime64[s]")) == {TIMES[FIRST]}
+    assert p.rows("SELECT count(*) FROM inputs WHERE note LIKE '%nothing tells month and year%'") == [(1,)]
+
+
 # --- sampling that fails ---------------------------------------------------------------------------------------------
 
 
@@ -304,6 +324,18 @@ def test_or_the_cycle_fails_and_the_next_is_a_cold_start(project: Make, monkeypa
     assert p.states() == ["failed", "done"]
     (again,) = run_cycle(p.config(), TIMES[FIRST], now=TIMES[FIRST + 1]).cycles
     assert (again.run, again.state, again.product) == (2, "done", "analysis")
+
+
+def test_a_gap_is_no_cold_start_for_what_is_interpolated_in_time(project: Make) -> None:
+    p = project({"source": REQUIRED, "history": {"source": "analyses", "frames": 2}})
+    p.deliver(FIRST, FIRST + 2)
+    config = p.config()
+    catch_up(config, now=TIMES[FIRST + 2] + 2 * HOUR)
+    assert p.states() == ["done", "failed", "done"] and p.provenance(FIRST + 2)["history"] == "analysis"
+    past = find_past(config, build.prior(config, METHOD), METHOD, TIMES[FIRST + 2], 0)
+    np.testing.assert_array_equal(past.history.mask, [True, False])
+    assert past.time == TIMES[FIRST] and past.mean is not None and past.error is not None
+    np.testing.assert_allclose(past.mean, p.analysis(FIRST).mean(axis=0), rtol=1e-5)  # Of members in float32.
 
 
 def test_history_that_is_too_old_is_a_cold_start(project: Make) -> None:

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import xarray as xr
 import yaml
-from tiny_world import FIRST, TIMES, Ended, World, command, configuration, reports, stamp
+from tiny_world import FIRST, LATITUDE, LONGITUDE, TIMES, Ended, World, command, configuration, reports, stamp
 
 from stormda.observations import QC
 from stormda.quality.withhold import uniform
 from stormda.store.analysis import read_analysis
 from stormda.store.feedback import Feedback, read_feedback
+from stormda.store.provenance import digest
 from stormda.types import Array
 
 BIASED = ["ST003", "ST011", "ST042"]
@@ -73,6 +75,8 @@ def test_biases_are_learned_from_the_archive_and_taken_away(
     assert json.loads(ended.out)["rows"][0]["stations"] == 60
     ended = run("assimilate", "--cycle", stamp(FIRST + 1), "--cycle", stamp(FIRST + 3), BIAS)
     assert ended.code == 0, ended.err
+    inputs = json.loads((folder(here, FIRST + 3) / "provenance.json").read_text())["inputs"]
+    assert inputs["bias"] == digest(here / "bias.parquet")
     learned, later = feedback(here, FIRST + 1).observations, feedback(here, FIRST + 3).observations
     assert (learned["bias"] == 0).all()  # these very reports were learned from
     t2m = later["variable"] == "t2m"
@@ -168,3 +172,27 @@ def test_a_source_that_says_nothing_is_named_once(run: Callable[..., Ended], tmp
     assert ended.err.count("source 'airports' has no observation in 2 of 2 windows: nothing is ingested") == 1
     known = json.loads((folder(tmp_path / "run", FIRST) / "provenance.json").read_text())
     assert known["counts"]["airports"] == {} and known["counts"]["stations"]["used"] > 0
+
+
+def test_a_station_is_compared_with_the_height_of_the_grid(
+    spoilt: Callable[..., Callable[..., Ended]], tmp_path: Path
+) -> None:
+    """A plateau of 1500 m: who stands on it is near the grid's surface, who stands at sea level is not."""
+
+    def high(table: pd.DataFrame) -> None:
+        table["height"] = np.where(table["station"].isin(BIASED), 0.0, 1500.0)
+
+    run, here = spoilt("world", high), tmp_path / "world"
+    plateau = xr.DataArray(np.full((8, 12), 1500.0), dims=("latitude", "longitude"), attrs={"units": "m"})
+    coordinates = {"latitude": LATITUDE, "longitude": LONGITUDE}
+    xr.Dataset({"z": plateau}).assign_coords(coordinates).to_netcdf(here / "z.nc", engine="netcdf4")
+    heights = "observations.sources.stations.elevation=height"
+    assert run("ingest", heights).code == 0
+    check = "quality.dynamic=[{check: station_height, limit: 100, variables: [msl]}]"
+    ended = run("assimilate", "--cycle", stamp(FIRST), heights, check, "operators.t2m={kind: height, orography: z.nc}")
+    assert ended.code == 0, ended.err
+    seen = feedback(here / "run", FIRST).observations
+    low = (seen["variable"] == "msl") & (seen["qc"] == QC.STATION_HEIGHT)
+    assert set(seen["station_id"][low]) == set(BIASED)
+    ended = run("assimilate", "--cycle", stamp(FIRST), heights, check)
+    assert ended.code == 0 and "compares with sea level" in ended.err
