@@ -6,7 +6,7 @@ https://www.naturalearthdata.com), packed with the library so that nothing is fe
 colours, differences diverging ones about zero.
 """
 
-__all__ = ["Scale", "field_map", "observation_map"]
+__all__ = ["Scale", "field_map", "observation_map", "station_map"]
 
 from dataclasses import dataclass
 from functools import cache
@@ -86,6 +86,28 @@ def observation_map(grid: Grid, places: dict[str, tuple[Array, Array]], *, title
         axes.scatter(near, latitude, s=size, c=colour, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})")
     style = {"ncols": 3, "frameon": False, "fontsize": 7, "handletextpad": 0.0, "columnspacing": 0.6}
     drawn.legend(loc="outside lower center", **style)
+    return png(drawn)
+
+
+def station_map(grid: Grid, places: Array, values: Array, *, title: str, unit: str, scale: Scale) -> bytes:
+    """A value at each station as a coloured dot.
+
+    Args:
+        grid: its points are the extent of the map.
+        places: latitude and longitude in any range [N, 2], degrees.
+        values: [N].
+        title, unit, scale: as of `field_map`.
+    """
+    drawn, axes = _frame(grid, title)
+    _coast(axes, grid)
+    middle = float(grid.fields[1].mean())
+    near = np.mod(places[:, 1] - middle + 180.0, 360.0) - 180.0 + middle
+    size = float(np.clip(6000 / max(len(values), 1), 8, 40))
+    dots = axes.scatter(near, places[:, 0], s=size, c=values, cmap=scale.colours, edgecolors="0.25", linewidths=0.4)
+    dots.set_clim(scale.low, scale.high)
+    bar = drawn.colorbar(dots, ax=axes, orientation="horizontal", shrink=0.9, aspect=35, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(unit, fontsize=7)
     return png(drawn)
 
 

@@ -3,7 +3,18 @@
 Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart; lines differ in style.
 """
 
-__all__ = ["COLOURS", "Line", "Panel", "panels", "png", "rank_histogram", "score_bars", "time_series"]
+__all__ = [
+    "COLOURS",
+    "Line",
+    "Panel",
+    "figure",
+    "panels",
+    "png",
+    "rank_histogram",
+    "score_bars",
+    "tidy",
+    "time_series",
+]
 
 import io
 from collections.abc import Mapping, Sequence
@@ -63,7 +74,7 @@ def time_series(
     axes.set(xlabel="cycle", ylabel=f"[{unit}]" if unit else "", title=title, ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)
-    _tidy(axes)
+    tidy(axes)
     drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return png(drawn)
 
@@ -94,7 +105,7 @@ def rank_histogram(
     axes.axhline(1.0, color="0.35", linewidth=1.0, linestyle=":")
     axes.set(xlabel="rank / number of members", ylabel="frequency / flat", title=title)
     axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.3 * tallest)))
-    _tidy(axes)
+    tidy(axes)
     axes.legend(frameon=False, fontsize=8)
     return png(drawn)
 
@@ -127,7 +138,7 @@ def score_bars(
         axes.invert_yaxis()
         axes.margins(x=0.2)
         axes.set_xlim(left=0)
-        _tidy(axes)
+        tidy(axes)
     if title:
         drawn.suptitle(title)
     return png(drawn)
@@ -185,7 +196,7 @@ def panels(drawn: Sequence[Panel], *, label: str = "", title: str = "") -> bytes
             axes.set_ylabel(label)
         if panel.logarithmic:
             axes.set_xscale("log", base=2)
-        _tidy(axes)
+        tidy(axes)
     if title:
         picture.suptitle(title)
     picture.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -196,7 +207,8 @@ def _cycle(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
-def _tidy(axes: "Axes") -> None:
+def tidy(axes: "Axes") -> None:
+    """A light grid, and no box around."""
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,6 @@ look are in `templates/report/`; here are only the numbers and pictures that go 
 
 __all__ = ["Picture", "Section", "Snapshot", "cycle_page", "map_sections", "render", "verification_page"]
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,9 @@ from stormda.types import Array
 from stormda.variables import Channel
 from stormda.verification.compare import labels_of
 from stormda.verification.maps import Scale, field_map, observation_map
+from stormda.verification.picture import Picture, Section
 from stormda.verification.plots import rank_histogram, time_series
+from stormda.verification.sections import sections_of
 from stormda.verification.summary import Row, Summary
 
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
@@ -37,27 +38,6 @@ _INTERVALS = {
     "cycles": "blocks of consecutive cycles",
     "stations": "stations, for there are too few cycles",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file and the text for those who cannot see it."""
-
-    data: bytes
-    alt: str
-
-    @property
-    def base64(self) -> str:
-        """For a page."""
-        return base64.b64encode(self.data).decode("ascii")
-
-
-@dataclass(frozen=True)
-class Section:
-    """Pictures under a heading."""
-
-    title: str
-    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +87,7 @@ def verification_page(
         how=_how(rows),
         ranks=_rank_pictures(rows),
         series=_series_pictures(by_cycle),
+        more=sections_of(more, None if snapshot is None else snapshot.grid),
         sections=sections,
         shown=_called(snapshot) if snapshot else "",
         missing=missing,
