@@ -61,6 +61,7 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "TwinConfig",
+    "TwinForecastConfig",
     "VerifyConfig",
     "VobsSource",
     "WindColumns",
@@ -119,5 +120,13 @@ from stormda.config.sources import (
     WindColumns,
 )
 from stormda.config.tree import Config, resolve
-from stormda.config.twin import ArchiveWorld, LorenzWorld, NetworkConfig, SqgWorld, TuneConfig, TwinConfig
+from stormda.config.twin import (
+    ArchiveWorld,
+    LorenzWorld,
+    NetworkConfig,
+    SqgWorld,
+    TuneConfig,
+    TwinConfig,
+    TwinForecastConfig,
+)
 from stormda.config.verify import RegionConfig, VerifyConfig

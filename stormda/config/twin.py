@@ -1,6 +1,6 @@
 """Twin experiments: nature, network, cycling, methods."""
 
-__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TuneConfig", "TwinConfig"]
+__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TuneConfig", "TwinConfig", "TwinForecastConfig"]
 
 from typing import Annotated, Literal
 
@@ -61,6 +61,13 @@ class TuneConfig(Section):
         return self
 
 
+class TwinForecastConfig(Section):
+    """Forecasts from the analyses of every method in one model."""
+
+    hours: float = Field(0, ge=0, description="how far: the last lead, such as 72; 0: none")
+    every: int = Field(4, ge=1, description="cycles from one start to the next")
+
+
 class TwinConfig(Section):
     """A twin experiment: nature, network, cycling, methods."""
 
@@ -72,6 +79,7 @@ class TwinConfig(Section):
     methods: tuple[Method, ...] = Field(("gaussian", "kf", "oi"), min_length=1)
     seeds: Seeds = (0,)
     tune: TuneConfig = TuneConfig()
+    forecast: TwinForecastConfig = TwinForecastConfig()
     train_steps: int = Field(2000, ge=10, description="lorenz96, sqg: archive steps that are simulated to learn from")
 
     @model_validator(mode="after")

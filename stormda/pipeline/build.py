@@ -1,6 +1,6 @@
 """From configuration to objects: the one place that knows both names and classes."""
 
-__all__ = ["archive", "forecast_model", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
+__all__ = ["archive", "forecast_model", "gaussian", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
 
 import logging
 from collections.abc import Callable, Sequence
@@ -121,6 +121,11 @@ def _storm(config: Config) -> Prior:
     from stormda.assimilation.storm_prior import StormPrior
 
     return StormPrior.load(weights_path(config), channels=config.channels)
+
+
+def gaussian(config: Config) -> GaussianPrior:
+    """The linear inverse model of the archive, which looks at one frame of the past."""
+    return _gaussian(config, frames=1)
 
 
 def _gaussian(config: Config, frames: int) -> GaussianPrior:

@@ -3,7 +3,8 @@
 Every cycle a network observes the truth; the method makes its background and its analysis, which is the past of the
 next. A run is computed once: its scores are kept below `<run_dir>/twin/series` as soon as they exist, under a name that
 holds a hash of all that they follow from (configuration, archive, weights, program), and are read where that agrees. So
-an experiment that was killed goes on, and one more method costs no more than itself.
+an experiment that was killed goes on, and one more method costs no more than itself. Forecasts from the analyses
+(`stormda.pipeline.twin_forecast`) are kept beside them.
 """
 
 __all__ = ["Runs", "Series", "together"]
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,16 +26,18 @@ from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
 from stormda.diffusion.history import History
+from stormda.errors import ConfigError
 from stormda.metrics.probabilistic import crps_fair
 from stormda.pipeline import build
 from stormda.pipeline.networks import Reports, network_of
 from stormda.pipeline.onestep import one_step_errors
+from stormda.pipeline.twin_forecast import CommonModel, Forecaster, Forecasts, common_model
 from stormda.pipeline.worlds import World, world_of
 from stormda.store.provenance import digest
 from stormda.store.publish import write_json
 from stormda.types import Array, Progress, silent
 
-_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality"}  # sections that no twin experiment reads
+_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp"}  # sections that no twin experiment reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
 _STAGES = ("cycling", "networks", "onestep", "worlds")
 
@@ -60,6 +63,9 @@ class Series:
     seconds: float
 
 
+_Kept = TypeVar("_Kept", Series, Forecasts)
+
+
 @dataclass(eq=False)
 class Runs:
     """The runs of an experiment.
@@ -73,18 +79,40 @@ class Runs:
     progress: Progress = silent
     _priors: dict[str, Prior] = field(default_factory=dict)
     _world: tuple[str, World] | None = None
+    _common: CommonModel | None = None
 
     def __call__(self, config: Config, method: str, seed: int) -> Series:
         """The run of a method over the truth of a seed, computed or read."""
         path = self.folder / f"{method}-{seed}-{fingerprint(config, method)}.json"
-        if (known := _read(path)) is not None:
+        if (known := _read(path, Series)) is not None:
             return known
         series = _cycle(config, self.prior(config, method), self._truth(config, seed), method, seed, self.progress)
         write_json(path, asdict(series))
         return series
 
+    def forecasts(self, config: Config, method: str, seed: int) -> Forecasts:
+        """Forecasts from the analyses of a run, computed (and the run with them) or read."""
+        path = self.folder / f"{method}-{seed}-forecast-{fingerprint(config, method, forecasts=True)}.json"
+        if (known := _read(path, Forecasts)) is not None:
+            return known
+        truth = self._truth(config, seed)
+        forecaster = Forecaster(config, truth, self._model(config))
+        series = _cycle(config, self.prior(config, method), truth, method, seed, self.progress, forecaster)
+        write_json(self.folder / f"{method}-{seed}-{fingerprint(config, method)}.json", asdict(series))
+        write_json(path, asdict(forecasts := forecaster.result()))
+        return forecasts
+
+    def _model(self, config: Config) -> CommonModel:
+        if self._common is None:
+            self._common = common_model(config)
+        return self._common
+
     def prior(self, config: Config, method: str) -> Prior:
         """The prior of a method, built once; methods on the Gaussian prior share it."""
+        for name in ("prior", "background"):
+            if getattr(config.assimilate, name) is not None:
+                what = "a twin experiment makes all that its methods know"
+                raise ConfigError(what, key=f"assimilate.{name}", hint="leave it out")
         key = "gaussian" if method in ("gaussian", "kf", "oi") else method
         if key not in self._priors:
             self._priors[key] = build.prior(config, method)
@@ -97,12 +125,12 @@ class Runs:
         return self._world[1]
 
 
-def fingerprint(config: Config, method: str) -> str:
-    """A hash of what the scores of a method follow from, but for the seed."""
+def fingerprint(config: Config, method: str, forecasts: bool = False) -> str:
+    """A hash of what the scores of a method, or of the forecasts from its analyses, follow from, but for the seed."""
     tree = config.model_dump(mode="json", exclude=_ELSEWHERE)
-    for name in ("methods", "seeds", "tune"):
+    for name in ("methods", "seeds", "tune", *(() if forecasts else ("forecast",))):
         tree["twin"].pop(name)
-    for name in ("method", "limit"):
+    for name in ("method", "limit", "prior", "background"):
         tree["assimilate"].pop(name)
     for name in set(methods.FILTERS) - {method}:
         tree.pop(name)
@@ -110,7 +138,7 @@ def fingerprint(config: Config, method: str) -> str:
     weights = digest(build.weights_path(config)) if network else None
     if not network:
         tree.pop("storm")
-    facts = [tree, weights, build.archive(config).provenance, _program(network)]
+    facts = [tree, weights, build.archive(config).provenance, _program(network, forecasts)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -121,28 +149,35 @@ def together(runs: list[Series], name: str, first: int, scale_C: Array, power: i
 
 
 @lru_cache
-def _program(network: bool) -> str:
+def _program(network: bool, forecasts: bool) -> str:
     """A hash of the source of what computes scores."""
     root = Path(stormda.__file__).parent
     folders = (*_PROGRAM, "nn") if network else _PROGRAM
     files = sorted(path for name in folders for path in (root / name).rglob("*.py"))
-    files += [root / "pipeline" / f"{name}.py" for name in _STAGES]
+    files += [root / "pipeline" / f"{name}.py" for name in (*_STAGES, *(["twin_forecast"] if forecasts else []))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _read(path: Path) -> Series | None:
+def _read(path: Path, kind: type[_Kept]) -> _Kept | None:
     """Scores that were kept; None where they are not there or not whole."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        seconds = float(tree.pop("seconds"))
-        arrays = {f.name: np.asarray(tree[f.name], dtype=float) for f in fields(Series) if f.name != "seconds"}
+        kept: dict[str, Any] = {f.name: np.asarray(tree[f.name], dtype=float) for f in fields(kind)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Series(**arrays, seconds=seconds)
+    return kind(**kept)
 
 
-def _cycle(config: Config, prior: Prior, world: World, method: str, seed: int, progress: Progress) -> Series:
-    """Cycle one method over one truth."""
+def _cycle(
+    config: Config,
+    prior: Prior,
+    world: World,
+    method: str,
+    seed: int,
+    progress: Progress,
+    forecaster: Forecaster | None = None,
+) -> Series:
+    """Cycle one method over one truth, and forecast from its analyses."""
     settings = methods.Settings.of(config, build.sampler(config))
     shape = (len(prior.channels), *prior.grid.shape)
     where = prior.grid.within(world.grid)
@@ -151,11 +186,12 @@ def _cycle(config: Config, prior: Prior, world: World, method: str, seed: int, p
     observe = network_of(config, prior.grid, prior.channels, seed)
     rows: list[Array] = []
     ranks = np.zeros(settings.members + 1)
-    start = perf_counter()
+    seconds = 0.0
     for k, time in enumerate(world.times):
         progress(f"{method}, seed {seed}", k, len(world.times))
         decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
         reports = observe(k, truth)
+        start = perf_counter()
         background = methods.background(prior, history, time, settings)
 
         def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
@@ -168,9 +204,11 @@ def _cycle(config: Config, prior: Prior, world: World, method: str, seed: int, p
         if k >= config.twin.spin_up:
             ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
         history = methods.remember(prior, history, ensemble, carry)
+        seconds += (perf_counter() - start) / len(world.times)
+        if forecaster is not None and forecaster.wants(k):
+            forecaster(k, decode(ensemble), prior.grid)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))
     mse, crps, spread, background_mse = np.stack(rows, axis=1)
-    seconds = (perf_counter() - start) / len(world.times)
     no_forecast = method == "oi" or (isinstance(prior, EnsemblePrior) and prior.base is None)
     one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
     return Series(mse, crps, spread, background_mse, one_step, ranks, seconds)

@@ -4,7 +4,8 @@ Every cycle a network of random grid points, or of real stations, observes the t
 the same numbers, the same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill
 over all grid points, weighted by area, with intervals from a block bootstrap over cycles. Where channels have different
 units the scores of all together are in climatological standard deviations; those of each channel are in its unit.
-Beside them: the error of one step of the prior from the true past, without observations.
+Beside them: the error of one step of the prior from the true past, without observations; and, with
+`twin.forecast.hours`, what the analyses are worth as the start of forecasts in one model (`twin_forecast`).
 """
 
 __all__ = ["TwinResult", "twin", "units"]
@@ -18,12 +19,16 @@ import numpy as np
 from stormda import config as configuration
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
+from stormda.pipeline import build
 from stormda.pipeline.cycling import Runs, Series, together
 from stormda.pipeline.networks import describe
+from stormda.pipeline.twin_forecast import Forecasts, leads, of_channel, spectra_of, summarise
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_json
+from stormda.time import hours
 from stormda.types import Array, Progress, silent
+from stormda.verification.forecasts import forecast_figure, spectra_figure
 from stormda.verification.intervals import block_bootstrap
 from stormda.verification.plots import rank_histogram, time_series
 
@@ -42,6 +47,7 @@ class TwinResult:
     scored: int
     scores: dict[str, dict[str, Any]]
     files: tuple[str, ...]
+    model: str | None = None
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people: all channels together, and each where there are several."""
@@ -58,6 +64,11 @@ class TwinResult:
             "one-step RMSE",
         ]
         columns = ["method", "channel", *scores, "s/analysis"]
+        if self.model is not None:
+            title += f"; forecasts by the {self.model} model"
+            hours = next(iter(self.scores.values()))["forecast"]["hours"]
+            columns += [f"{score} +{hours[k]:g} h" for k in _shown(len(hours)) for score in ("RMSE", "CRPS")]
+            columns += ["shock"]
         rows = []
         for method, s in self.scores.items():
             parts = {f"all [{s['unit']}]": s} | (s["channels"] if len(s["channels"]) > 1 else {})
@@ -80,7 +91,22 @@ def _row(method: str, channel: str, s: dict[str, Any]) -> list[str]:
         f"{s['background_rmse']:.4g}",
         f"{s['one_step_rmse']:.4g}" if "one_step_rmse" in s else "",
         f"{seconds:.2f}" if seconds is not None else "",
+        *_forecast_row(s.get("forecast")),
     ]
+
+
+def _forecast_row(f: dict[str, Any] | None) -> list[str]:
+    """RMSE and CRPS at a few leads, and the shock of the first step."""
+    if f is None:
+        return []
+    pairs = [(f["rmse"][k]["value"], f["crps"][k]["value"]) for k in _shown(len(f["hours"]))]
+    return [f"{value:.4g}" for pair in pairs for value in pair] + [f"{f['shock']['value']:.2f}"]
+
+
+def _shown(count: int) -> list[int]:
+    """Numbers of the leads in the table: thirds of the way, without the analysis itself."""
+    last = count - 1
+    return sorted({k for k in (round(last / 3), round(2 * last / 3), last) if k > 0})
 
 
 def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) -> TwinResult:
@@ -93,7 +119,7 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
     """
     config = world_config(config)
     spec = config.twin
-    described = describe(config)
+    described, further = describe(config), leads(config) > 0
     scored = (spec.cycles - spec.spin_up) * len(spec.seeds)
     if dry_run:
         return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, {}, ())
@@ -102,13 +128,45 @@ def twin(config: Config, *, dry_run: bool = False, progress: Progress = silent) 
     folder = config.run / "twin"
     runs = Runs(folder / "series", progress)
     series: dict[str, list[Series]] = {method: [] for method in spec.methods}
+    forecasts: dict[str, list[Forecasts]] = {method: [] for method in spec.methods if further}
     for seed in spec.seeds:
         for method in spec.methods:
+            if further:
+                forecasts[method].append(runs.forecasts(config, method, seed))
             series[method].append(runs(config, method, seed))
     prior = runs.prior(config, spec.methods[0])
     scores = _compare(series, spec.spin_up, prior)
+    if further:
+        _add_forecasts(scores, forecasts, prior, hours(config.assimilate.step))
     files = _publish(config, folder, series, scores, units(prior)[0])
-    return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, scores, files)
+    if further:
+        files += _draw(config, folder, scores, forecasts)
+    model = ("nature" if build.nature(config) else "linear") if further else None
+    return TwinResult(spec.world.kind, described, config.assimilate.ensemble, scored, scores, files, model)
+
+
+def _add_forecasts(
+    scores: dict[str, dict[str, Any]], forecasts: dict[str, list[Forecasts]], prior: Prior, step: float
+) -> None:
+    """Scores of forecasts beside those of the analyses: of all channels together, and of each."""
+    scale = units(prior)[0]
+    for method, runs in forecasts.items():
+        scores[method]["forecast"] = summarise(runs, scale, step)
+        for i, part in enumerate(scores[method]["channels"].values()):
+            part["forecast"] = summarise([of_channel(run, i) for run in runs], np.ones(1), step)
+
+
+def _draw(
+    config: Config, folder: Path, scores: dict[str, dict[str, Any]], forecasts: dict[str, list[Forecasts]]
+) -> tuple[str, ...]:
+    """Pictures of the forecasts, and their scores and spectra as JSON."""
+    spectra = {method: spectra_of(runs) for method, runs in forecasts.items()}
+    tree = {method: s["forecast"] for method, s in scores.items()}
+    facts = provenance(configuration.dump(config))
+    write_json(folder / "forecast.json", {"forecasts": tree, "spectra": spectra, "provenance": facts})
+    write_bytes(folder / "forecast.png", forecast_figure(tree, next(iter(scores.values()))["unit"]))
+    write_bytes(folder / "spectra.png", spectra_figure(tree, spectra))
+    return tuple(str(folder / name) for name in ("forecast.json", "forecast.png", "spectra.png"))
 
 
 def units(prior: Prior) -> tuple[Array, str]:
