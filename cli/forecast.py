@@ -24,14 +24,20 @@ def forecast(
         ),
     ] = None,
     method: options.Method = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="own or linear: forecast.model.", show_default=False),
+    ] = None,
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
-    """Roll the prior out from an analysis ensemble, one step after another.
+    """Roll the prior, or the linear model of the archive, out from an analysis ensemble, one step after another.
 
     Example: stormda forecast -c config.yaml --cycle 2014-07-14T18Z --lead 72h
+
+    Example: stormda forecast --cycle 2014-07-14T18Z --lead 72h --method letkf --model linear
     """
-    config = setup.load({"assimilate.method": method})
+    config = setup.load({"assimilate.method": method, "forecast.model": model})
     from stormda.time import parse_duration, parse_time
 
     start, span = parse_time(cycle), parse_duration(lead)

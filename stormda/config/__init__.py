@@ -25,6 +25,7 @@ __all__ = [
     "CycleConfig",
     "EnsfConfig",
     "ErrorModel",
+    "ForecastConfig",
     "GaussianConfig",
     "GhcnhSource",
     "GriddedSource",
@@ -78,6 +79,7 @@ from stormda.config.fields import Period, Section
 from stormda.config.methods import (
     AssimilateConfig,
     EnsfConfig,
+    ForecastConfig,
     GaussianConfig,
     GuidanceConfig,
     HistoryConfig,

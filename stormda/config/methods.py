@@ -3,6 +3,7 @@
 __all__ = [
     "AssimilateConfig",
     "EnsfConfig",
+    "ForecastConfig",
     "GaussianConfig",
     "GuidanceConfig",
     "HistoryConfig",
@@ -185,6 +186,14 @@ class AssimilateConfig(Section):
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
     batch: int = Field(32, ge=1, description="members at once; less memory when smaller")
     limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
+
+
+class ForecastConfig(Section):
+    """Forecasts from analyses."""
+
+    model: Literal["own", "linear"] = Field(
+        "own", description="the prior of the method; or the linear inverse model of the archive, the same for all"
+    )
 
 
 class RolloutConfig(Section):

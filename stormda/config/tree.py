@@ -12,6 +12,7 @@ from stormda.config.fields import ChannelName, Section, VariableName
 from stormda.config.methods import (
     AssimilateConfig,
     EnsfConfig,
+    ForecastConfig,
     GaussianConfig,
     GuidanceConfig,
     HistoryConfig,
@@ -46,6 +47,7 @@ class Config(Section):
     ensf: EnsfConfig = EnsfConfig()
     assimilate: AssimilateConfig = AssimilateConfig()
     nwp: NwpConfig = NwpConfig()
+    forecast: ForecastConfig = ForecastConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()
     cycle: CycleConfig = CycleConfig()
@@ -70,8 +72,16 @@ class Config(Section):
         return resolve(self._folder, text)
 
     def below_run(self, text: str) -> Path:
-        """A product's path: relative to `run`."""
-        return resolve(self.run, text)
+        """A product's path: below `run`, unless it is written as an absolute one.
+
+        Raises:
+            ConfigError: a relative path that leaves the run folder.
+        """
+        path = resolve(self.run, text)
+        if not Path(text).expanduser().is_absolute() and not path.is_relative_to(self.run):
+            hint = "a path within it, or an absolute one where that is meant"
+            raise ConfigError(f"'{text}' leaves the run folder", file=self.run, hint=hint)
+        return path
 
 
 def resolve(folder: Path, text: str) -> Path:

@@ -144,9 +144,11 @@ class Work:
             ingest(self.config, list(self.config.archive.sources), progress=self.progress)
 
     def _built(self) -> Any:
-        """The prior; built again where the archive or the weights were replaced."""
+        """The prior; built again where the archive or the weights were replaced. None: each cycle is given its own."""
         from stormda.pipeline import build
 
+        if self.config.assimilate.prior is not None:
+            return None
         paths = [self.config.below_run(self.config.archive.path)]
         if self.config.assimilate.method == "storm":
             paths = [build.weights_path(self.config)]

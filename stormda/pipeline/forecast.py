@@ -1,4 +1,8 @@
-"""Stage `forecast`: roll the prior out from an analysis ensemble, one step of the prior after another."""
+"""Stage `forecast`: roll a model out from an analysis ensemble, one step after another.
+
+The model is the prior of the method, or (`forecast.model=linear`) the linear inverse model of the archive: the same for
+the analyses of all methods, whose forecasts then differ by nothing but where they start.
+"""
 
 __all__ = ["ForecastResult", "forecast"]
 
@@ -63,7 +67,7 @@ def forecast(
     if not source.exists():
         hint = f"stormda assimilate --cycle {format_time(cycle)} --method {method}"
         raise InputMissing("there is no analysis to start from", file=source, hint=hint)
-    prior = build.prior(config, method)
+    prior = _model(config, method, cycle)
     count = int(lead // prior.step)
     if count < 1:
         raise ConfigError(f"the lead is shorter than a step of the prior, {hours(prior.step):g} h", hint="--lead 72h")
@@ -72,8 +76,10 @@ def forecast(
     names = tuple(f"forecast_{round(hours(k * prior.step)):03d}h.nc" for k in range(1, count + 1))
     analysis = read_analysis(source)
     members = analysis.state.values.shape[0]
+    rows, columns = prior.grid.within(analysis.state.grid)
+    fields = analysis.state.values[..., rows[:, None], columns]
     if not dry_run:
-        z = torch.as_tensor(prior.normaliser.encode(analysis.state.values, np.asarray([cycle]))).to(torch.float32)
+        z = torch.as_tensor(prior.normaliser.encode(fields, np.asarray([cycle]))).to(torch.float32)
         past = z[:, None].repeat(1, prior.frames, 1, 1, 1)
         known = torch.zeros(prior.frames, dtype=torch.bool)
         with atomic_folder(folder) as temporary:
@@ -94,6 +100,7 @@ def forecast(
                     attributes={
                         "title": f"stormda forecast, {config.name}",
                         "method": method,
+                        "model": config.forecast.model,
                         "forecast_reference_time": format_time(cycle),
                         "geometry": "plane" if prior.grid.plane else "sphere",
                     },
@@ -101,6 +108,16 @@ def forecast(
             progress("forecast done", count, count)
     seconds = round(perf_counter() - start, 2)
     return ForecastResult(format_time(cycle), method, members, str(folder), names, seconds)
+
+
+def _model(config: Config, method: str, cycle: np.datetime64) -> Prior:
+    """The prior that is rolled out."""
+    if config.forecast.model == "linear":
+        return build.gaussian(config)
+    if config.assimilate.prior is not None:
+        what = "the members were given: there is no model of them to forecast with"
+        raise ConfigError(what, key="forecast.model", hint="--model linear")
+    return build.prior(config, method, cycle)
 
 
 def _advance(

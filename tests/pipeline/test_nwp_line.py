@@ -212,3 +212,20 @@ def test_what_is_wrong_with_a_background_is_said(run: Run, world: World, tmp_pat
     assert ended.code == 1 and "do not differ" in ended.err
     ended = run(*common, "--method", "letkf", given, before)
     assert ended.code == 2 and "--prior ensemble:PATH" in ended.err
+
+
+def test_analyses_of_all_methods_are_forecast_by_one_model(run: Run, world: World, tmp_path: Path) -> None:
+    write_netcdf(tmp_path / "ens.nc", members(world), FIRST)
+    given = ("--prior", f"ensemble:{tmp_path / 'ens.nc'}")
+    for method, also in (("kf", ()), ("letkf", given)):
+        assert run("assimilate", *CYCLE, "--method", method, "--ensemble", "8", *also).code == 0
+        ended = run("forecast", *CYCLE, "--method", method, "--lead", "18h", "--model", "linear")
+        assert ended.code == 0, ended.err
+        folder = next((tmp_path / "run" / "forecasts" / method).glob("*_split00"))
+        found = [read_analysis(folder / f"forecast_{h:03d}h.nc") for h in (6, 12, 18)]
+        assert all(f.attributes["model"] == "linear" for f in found)
+        # An autoregression of .9 a step, known from 158 times: errors grow to sqrt(1 - .9^6) = .7 of the climate's 1.2.
+        grown = [error(f, world, FIRST + k) for k, f in enumerate(found, start=1)]
+        assert grown[0] < 1.2 and found[0].spread.mean() < found[2].spread.mean()
+    ended = run("forecast", *CYCLE, "--method", "letkf", "--lead", "6h", f"assimilate.prior={given[1]}")
+    assert ended.code == 2 and "--model linear" in ended.err
