@@ -60,7 +60,7 @@ def assimilate(
 
     Example: stormda assimilate --cycle 2019-02-17T12Z --method letkf --prior 'ensemble:nwp/%Y%m%d%H_*.grib'
 
-    Example: stormda assimilate --cycle 2019-02-17T12Z --background nwp/fc_2019021706_6h.nc 'nwp.past=[nwp/fc_2018*.nc]'
+    Example: stormda assimilate --cycle 2019-02-17T12Z --background 'nwp/fc_%Y%m%d%H.nc'
     """
     chosen = {
         "assimilate.ensemble": ensemble,

@@ -52,6 +52,8 @@ def twin(
     Example: stormda twin -c config.yaml twin.network.count=130
 
     Example: stormda twin --world lorenz96 --method letkf --ensemble 10 --tune
+
+    Example: stormda twin --world lorenz96 --method kf --method oi twin.forecast.hours=72
     """
     chosen = {
         "twin.world": None if world is None else f"{{kind: {world}}}",
