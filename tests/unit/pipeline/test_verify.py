@@ -1,20 +1,23 @@
 """The stage from end to end, on small analyses around a made-up truth, written with the store's own writers."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from scores import continuous
+from scores.probability import crps_for_ensemble
 
 from stormda import config as configuration
-from stormda.config import Config
+from stormda.config import Config, GriddedSource
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
 from stormda.observations import QC, Observations
-from stormda.pipeline.layout import analysis_folder
+from stormda.pipeline.layout import analysis_folder, forecast_folder
 from stormda.pipeline.verify import VerifyResult, verify
 from stormda.store.analysis import write_analysis
 from stormda.store.feedback import write_feedback
@@ -174,8 +177,11 @@ def test_scores_report_and_table(write_run: WriteRun, truth_file: dict[str, obje
     )
     assert len(stored["by_cycle"]) == 6 * 2 * 3 * 2 * 2
     parsed = _Page(page.read_text())
-    # Two channels with eight maps, four rank histograms, four series.
-    assert len(parsed.images) == 2 * 8 + 4 + 4
+    # Two channels with eight maps; of each against two targets a rank histogram, a series and hours; maps of the bias
+    # and the RMSE of stations; two spectra; and the events that happened, but not always.
+    events = {(e.target, e.variable, e.threshold) for e in result.more.events if 0 < (e.frequency or 0) < 1}
+    shown = len([e for e in events if e[0] != "used"])
+    assert shown >= 2 and len(parsed.images) == 2 * 8 + 4 + 4 + 4 + 4 + 2 + shown
     assert all(image["alt"] and len(str(image["alt"])) > 20 for image in parsed.images)
     assert all(link.startswith("data:") for link in parsed.links)  # nothing is fetched
     assert cycle.parent == analysis_folder(config, "gaussian", cycle_times(6)[-1], 0)
@@ -238,3 +244,138 @@ def test_an_absent_cycle_is_named_and_the_others_are_scored(write_run: WriteRun)
     wanted = [*cycle_times(2), np.datetime64("2001-01-01T00", "s")]
     result = verify(config, wanted)
     assert result.missing == ("no analysis 20010101T0000Z",) and len(result.cycles) == 2
+
+
+def _forecast(config: Config, start: np.datetime64, leads: Sequence[int]) -> None:
+    """Forecasts whose mean is the truth of their valid time plus 1 K (300 Pa for pressure) a 12 hours."""
+    rng = np.random.default_rng(3)
+    for lead in leads:
+        time = start + np.timedelta64(lead, "h")
+        centre = truth_of(time) + np.array([300.0, 1.0])[:, None, None] * lead / 12
+        noise = rng.normal(size=(MEMBERS, *centre.shape))
+        members = centre + SD * (noise - noise.mean(axis=0))
+        write_analysis(
+            forecast_folder(config, "gaussian", start, 0) / f"forecast_{lead:03d}h.nc",
+            iter(members), count=MEMBERS, channels=CHANNELS, grid=GRID, time=time, attributes={},
+        )  # fmt: skip
+
+
+def _verifying(config: Config, **keys: object) -> Config:
+    """The same run with other keys of `verify`."""
+    return config.model_copy(update={"verify": config.verify.model_copy(update=keys)})
+
+
+def test_forecasts_are_scored_when_they_are_valid(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=3, truth=truth_file, report=False)
+    _forecast(config, START, (12, 24, 36))
+    result = verify(config)
+    assert result.missing == () and len(result.cycles) == 4  # at the last one there is only the forecast
+    found = {(line.target, line.variable, line.lead): line for line in result.more.by_lead if line.side == "forecast"}
+    assert {lead for _, _, lead in found} == {12.0, 24.0, 36.0}
+    for lead in (12.0, 24.0, 36.0):
+        # The mean of the members is what was written, to the 4-byte floats of the files: 275 K * 2^-24 = 2e-5.
+        assert found["truth", "t850", lead].scores["bias"].value == pytest.approx(lead / 12, abs=1e-4)
+    # Stations are at grid points and report at that time; 10 of them, of 60 Pa: 60 / sqrt(10) = 19 Pa, four times.
+    assert found["withheld", "msl", 24.0].scores["bias"].value == pytest.approx(600.0, abs=76)
+    assert ("withheld", "msl", 36.0) not in found  # nothing was observed there
+    assert any("+24 h" in row[0] for row in result.table()[2])
+    chosen = verify(_verifying(config, leads=(np.timedelta64(24 * 3600, "s"),)))
+    assert {line.lead for line in chosen.more.by_lead if line.side == "forecast"} == {24.0}
+
+
+def test_a_forecast_that_is_broken_costs_only_its_part(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, truth=truth_file, report=False)
+    _forecast(config, START, (12, 24))
+    folder = forecast_folder(config, "gaussian", START, 0)
+    (folder / "forecast_012h.nc").write_bytes(b"\x89HDF truncated")
+    (folder / "forecast_024h.nc").rename(folder / "forecast_018h.nc")
+    result = verify(config)
+    assert [r.target for r in result.rows] == ["withheld"] * 2 + ["truth"] * 2 and result.more.by_lead == ()
+    assert any("forecast_012h.nc" in line for line in result.missing)
+    assert any("is valid at 2019-02-18T12:00Z, not as its name says" in line for line in result.missing)
+
+
+def test_a_period_from_daily_files_is_one_run_over_it(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=6, splits=2, truth=truth_file, report=False, against=["truth", "withheld", "used"])
+    root = config.run / "verification" / "gaussian"
+    for day in range(3):  # each day by itself, as a process of its own would
+        verify(config, cycle_times(6)[2 * day : 2 * day + 2])
+    written = {f.name: f.stat().st_mtime_ns for f in (root / "statistics").iterdir()}
+    assert len(written) == 12
+    merged = verify(config)
+    assert {f.name: f.stat().st_mtime_ns for f in (root / "statistics").iterdir()} == written  # nothing was made twice
+    again = verify(_verifying(config, reuse=False))
+    assert again.rows == merged.rows and again.more == merged.more  # the same sums in the same order: every digit
+
+
+def test_a_period_is_all_its_values_in_one_piece(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=6, splits=2, truth=truth_file, report=False)
+    row = next(r for r in verify(config).rows if (r.target, r.variable) == ("truth", "t850"))
+    assert row.analysis is not None
+    members, truth = [], []
+    for cycle in cycle_times(6):
+        for split in range(2):
+            with xr.open_dataset(analysis_folder(config, "gaussian", cycle, split) / "analysis.nc") as file:
+                members.append(file["t850"].to_numpy().astype(float))
+            truth.append(truth_of(cycle)[1].astype(np.float32).astype(float))  # as fields are read
+    weights = np.broadcast_to(GRID.weights, (12, *GRID.shape))
+    w, m, y = (
+        xr.DataArray(v, dims=tuple(d)) for v, d in ((weights, "tyx"), (np.stack(members, 1), "mtyx"), (truth, "tyx"))
+    )
+    error = float(continuous.rmse(m.mean("m"), y, weights=w))
+    spread = np.sqrt(np.average((1 + 1 / MEMBERS) * m.var("m", ddof=1).to_numpy(), weights=weights))
+    # Sums of 504 numbers in another order, of differences of numbers near 275 K: 275 * 2^-53 * 504 = 2e-11 at most.
+    assert row.analysis.scores["rmse"].value == pytest.approx(error, rel=1e-10)
+    assert row.analysis.scores["bias"].value == pytest.approx(float(((m.mean("m") - y) * w).mean()), rel=1e-9)
+    whole = float(crps_for_ensemble(m, y, "m", method="fair", weights=w))
+    assert row.analysis.scores["crps"].value == pytest.approx(whole, rel=1e-10)
+    assert row.analysis.scores["spread_skill"].value == pytest.approx(spread / error, rel=1e-10)
+
+
+def test_one_cycle_overwrites_nothing(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=3, truth=truth_file, report=False)
+    whole = Path(verify(config).files[0])
+    before = whole.read_bytes()
+    (one,) = verify(config, cycle_times(3)[:1]).files
+    assert Path(one) == whole.parent / "20190217T1200Z" / "scores.json"
+    (two,) = verify(config, cycle_times(3)[:2]).files
+    assert Path(two).parent.name == "20190217T1200Z--20190218T0000Z" and whole.read_bytes() == before
+
+
+def test_statistics_outlive_their_analysis_and_follow_its_changes(
+    write_run: WriteRun, truth_file: dict[str, object]
+) -> None:
+    config = write_run(cycles=3, truth=truth_file, report=False)
+    first = verify(config)
+    shutil.rmtree(analysis_folder(config, "gaussian", cycle_times(3)[0], 0))  # what retention does
+    assert verify(config).rows == first.rows
+    folder = analysis_folder(config, "gaussian", cycle_times(3)[1], 0)
+    shutil.copy(folder / "background.nc", folder / "analysis.nc")  # another analysis
+    changed = verify(config)
+    assert _values(changed, "truth", "t850")[1] > _values(first, "truth", "t850")[1]
+    assert any("made with other settings" in line for line in verify(_verifying(config, scales=(1,))).missing)
+
+
+def test_what_comes_late_is_scored_then(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, report=False)
+    assert {r.target for r in verify(config).rows} == {"withheld"}
+    late = _verifying(config, truth=GriddedSource.model_validate(truth_file))
+    assert {r.target for r in verify(late).rows} == {"withheld", "truth"}
+
+
+def test_a_damaged_statistics_file_is_made_again(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, truth=truth_file, report=False)
+    first = verify(config)
+    file = next((config.run / "verification" / "gaussian" / "statistics").iterdir())
+    file.write_bytes(file.read_bytes()[:100])
+    result = verify(config)
+    assert result.rows == first.rows and any(file.name in line for line in result.missing)
+    assert verify(config).missing == ()
+
+
+def test_a_region_is_scored_beside_the_whole(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    regions = {"south": {"latitude": [25, 42]}}
+    result = verify(write_run(cycles=1, truth=truth_file, report=False, regions=regions, variables=["msl"]))
+    lines = {(line.target, line.region): line.n for line in result.more.by_region if line.side == "analysis"}
+    assert lines["truth", "all"] == 42 and lines["truth", "south"] == 21 and 0 < lines["withheld", "south"] < 10
+    assert {r.variable for r in result.rows} == {"msl"}
