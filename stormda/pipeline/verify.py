@@ -28,7 +28,7 @@ from stormda.store.provenance import provenance
 from stormda.store.publish import write_json, write_text
 from stormda.time import format_time, stamp
 from stormda.types import Progress, silent
-from stormda.verification.compare import Part
+from stormda.verification.compare import NO_LEAD, Part
 from stormda.verification.report import Section, Snapshot, cycle_page, map_sections, number, verification_page
 from stormda.verification.statistics import Record, read_record, write_record
 from stormda.verification.summary import Line, Row, Summary, by_cycle, overview, summarise
@@ -164,7 +164,7 @@ def _tally(
             write_record(file, record)
         if record is None:
             continue
-        tally.add(record.parts)
+        tally.add(part for part in record.parts if _wanted(config, part))
         missing += [line for line in record.missing if not line.startswith(NO_TRUTH)]
         lacking += [job.cycle for line in record.missing if line.startswith(NO_TRUTH)]
         if job.analysed and (newest is None or job.cycle > newest[0].cycle):
@@ -173,6 +173,13 @@ def _tally(
         shown = ", ".join(map(format_time, times[:3])) + (", ..." if len(times) > 3 else "")
         missing.append(f"{NO_TRUTH} {len(times)} of {len({j.cycle for j in jobs if j.analysed})} cycles ({shown})")
     return tally, newest, reference
+
+
+def _wanted(config: Config, part: Part) -> bool:
+    """Statistics whose files are gone may hold more than is asked for now."""
+    own = config.verify
+    lead = not own.leads or part.lead == NO_LEAD or part.lead in own.leads
+    return lead and (not own.variables or part.variable in own.variables)
 
 
 def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:
