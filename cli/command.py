@@ -37,14 +37,16 @@ class Setup:
     file: options.ConfigFile = Path("config.yaml")
 
     def load(self, chosen: Mapping[str, object] | None = None, base: dict[str, Any] | None = None) -> "Config":
-        """Read it, and tell the console where its run folder is.
+        """Read it, tell the console where its run folder is, and refuse to work on it as one of several processes.
 
         Args:
             chosen: what options stand for, by key; None is an option that was not given. They come after the overrides.
             base: the tree to start from in place of the file.
         """
         from stormda.config import load
+        from stormda.pipeline.ranks import one_process
 
+        one_process()
         texts = [f"{key}={value}" for key, value in (chosen or {}).items() if value is not None]
         config = load(None if base else self.file, [*(self.overrides or ()), *texts], base)
         Console.current().run = config.run

@@ -184,11 +184,13 @@ def _keep(run: Path | None, text: str) -> Path | None:
     """Write the traceback where it can be found; None where nothing can be written."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     for folder in ([run / "logs"] if run else []) + [Path(tempfile.gettempdir())]:
-        file = folder / f"stormda-fault-{stamp}-{os.getpid()}.log"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+            # A new file with a name that nobody can foresee: others may write to the folder for temporary files.
+            handle, name = tempfile.mkstemp(".log", f"stormda-fault-{stamp}-", folder)
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(f"{' '.join(sys.argv)}\n\n{text}")
         except OSError:
             continue
-        return file
+        return Path(name)
     return None

@@ -48,7 +48,7 @@ class SlurmConfig(Section):
     qos: Word | None = None
     time: Word | None = Field(None, description="wall time, such as 00:30:00")
     nodes: int | None = Field(None, ge=1)
-    tasks: int | None = Field(None, ge=1, description="MPI ranks in all")
+    tasks: int | None = Field(None, ge=1, description="processes in all; an analysis is one")
     cpus: int | None = Field(None, ge=1, description="a task")
     gpus: int | None = Field(None, ge=1, description="a node")
     memory: Word | None = Field(None, description="a node, such as 16G")
@@ -76,7 +76,7 @@ class CycleConfig(Section):
     lease: Duration = Field(
         np.timedelta64(60, "s"), description="a lock on another host that shows no life for so long is stale"
     )
-    launch: tuple[Word, ...] = Field((), description="command before `stormda assimilate`: [srun], [mpiexec, -n, '4']")
+    launch: tuple[Word, ...] = Field((), description="command before `stormda assimilate`: [srun], [mpiexec, -n, '1']")
     metrics: str | None = Field(None, description="Prometheus text file, below run_dir unless absolute; empty: none")
     keep: KeepConfig = KeepConfig()
     slurm: SlurmConfig = SlurmConfig()

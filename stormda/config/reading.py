@@ -18,6 +18,9 @@ from stormda.config.fields import write_duration
 from stormda.config.tree import Config, resolve
 from stormda.errors import ConfigError, InputMissing
 
+_LONGEST = 1 << 20  # characters of a file
+_MOST = 100_000  # values, aliases written out
+
 
 class _Loader(yaml.SafeLoader):
     """YAML in which a key that is there twice is an error, and a date is left to the field that reads it."""
@@ -38,17 +41,47 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _parse(text: str) -> Any:
+    """YAML as data, no objects; raises YAMLError."""
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
+def _text(path: Path) -> str:
+    """What a configuration file holds, and not more of it than one can hold."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise ConfigError(f"more than {_LONGEST} characters are no configuration", file=path)
+    return text
+
+
+def _size(node: Any, above: tuple[int, ...] = (), known: dict[int, int] | None = None) -> int:
+    """How many nodes a tree has when its aliases are written out; one that contains itself has no end."""
+    known = {} if known is None else known
+    if not isinstance(node, (dict, list)):
+        return 1
+    if id(node) in above:
+        return _MOST + 1
+    if id(node) not in known:
+        children = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_size(child, (*above, id(node)), known) for child in children)
+    return known[id(node)]
+
+
 def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The tree of a file on top of the one that it extends."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     except FileNotFoundError:
         hint = "stormda init NAME writes one"
         raise ConfigError("the configuration file does not exist", file=path, hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file cannot be read: {error}", file=path) from error
     try:
-        tree = yaml.load(text, _Loader)
+        tree = _parse(text)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"not valid YAML{line}: {error.problem}", file=path) from error
@@ -57,6 +90,8 @@ def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(tree, dict):
         hint = "stormda init NAME writes one"
         raise ConfigError("the configuration is empty or not a mapping", file=path, hint=hint)
+    if _size(tree) > _MOST:
+        raise ConfigError(f"more than {_MOST} values, its aliases written out, are no configuration", file=path)
     if (parent := tree.pop("extends", None)) is None:
         return tree
     below = resolve(path.parent, str(parent)).resolve()
@@ -82,7 +117,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"'{text}' is not an override", hint="write it as key.sub=value")
     try:
-        value = yaml.load(raw, _Loader)
+        value = _parse(raw)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of '{text}' is not valid YAML", key=key) from error
     node: Any = tree

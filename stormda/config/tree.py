@@ -26,6 +26,7 @@ from stormda.config.quality import OperatorConfig, QualityConfig
 from stormda.config.sources import ArchiveConfig, ObservationsConfig
 from stormda.config.twin import TwinConfig
 from stormda.config.verify import VerifyConfig
+from stormda.errors import ConfigError
 
 
 class Config(Section):

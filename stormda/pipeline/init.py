@@ -60,10 +60,17 @@ def init(folder: Path, template: str, *, progress: Progress = silent) -> InitRes
         files += [str(p) for p in sorted((folder / "data").iterdir())]
     for script, lines in scripts.items():
         write_text(folder / "jobs" / script, lines)
-        (folder / "jobs" / script).chmod(0o755 if script.endswith(".sh") else 0o644)
+        if script.endswith(".sh"):
+            _executable(folder / "jobs" / script)
     (folder / "logs").mkdir(exist_ok=True)  # Slurm does not make the folder of its output.
     write_text(file, re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1))
     return InitResult(str(folder), template, tuple(files), (f"cd {folder}", *_next(text)))
+
+
+def _executable(path: Path) -> None:
+    """Who may read it may run it; who may read it is up to the umask."""
+    mode = path.stat().st_mode
+    path.chmod(mode | (mode & 0o444) >> 2)
 
 
 def _program() -> str:

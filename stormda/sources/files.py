@@ -1,6 +1,6 @@
 """Input files: texts of the configuration, with wildcards, become paths that exist, can be read and hold something."""
 
-__all__ = ["expand", "read_bytes"]
+__all__ = ["MOST", "expand", "read_bytes"]
 
 import glob
 import gzip
@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stormda.errors import InputError, InputMissing
+
+MOST = 2 << 30
+"""Bytes of a text file of reports that is read as a whole: a month of one country has a hundredth of it."""
 
 
 def expand(
@@ -55,14 +58,23 @@ def _check(path: Path, key: str, folders: bool) -> None:
         raise InputError("the folder is empty" if folders else "the file is empty", file=path, key=key)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int = MOST) -> bytes:
     """What a file holds, unpacked where it is a gzip archive.
 
+    Args:
+        path: of the file.
+        most: bytes that it may hold, unpacked.
+
     Raises:
-        InputError: it cannot be read, or the archive is damaged.
+        InputError: it cannot be read, the archive is damaged, or it is larger than any file of reports.
     """
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            data = (gzip.GzipFile(fileobj=file) if packed else file).read(most + 1)
+        if len(data) > most:
+            raise InputError(f"the file holds more than {most / 2**30:g} GiB", file=path, hint="cut it into several")
+        return data
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"the file is damaged or truncated ({error})", file=path, hint="fetch it again") from error

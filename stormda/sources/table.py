@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from stormda.config import Column, StationTable, TableSource
 from stormda.errors import ConfigError, InputError
 from stormda.observations import QC, Observations
-from stormda.sources.files import expand
+from stormda.sources.files import MOST, expand
 from stormda.sources.reports import Reports, Values, observations, wind
 from stormda.sources.standard_atmosphere import station_pressure
 from stormda.sources.times import read_times
@@ -41,6 +41,7 @@ from stormda.variables import VOCABULARY, LevelType
 
 _PARQUET = (".parquet", ".pq")
 _HEADER = 65536  # bytes that hold the names of the columns
+_CHUNK = 1 << 24  # bytes of a packed table at once, to count them
 _NOTHING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"]
 _WIND = {"10m": ("u10", "v10"), "level": ("u", "v")}
 
@@ -243,6 +244,7 @@ def _parquet(path: Path, columns: list[str], key: str) -> pa.Table:
 
 def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
     """Every row must have as many columns as the header: a shifted or cut one is an error, not another number."""
+    _bounded(path, key)
     header, separator = _header(path, key)
     names = {name.strip(): name for name in header}
     _has(columns, list(names), path, key)
@@ -251,6 +253,20 @@ def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
     parse = csv.ParseOptions(delimiter=separator, quote_char=False if separator == "|" else '"')
     table = csv.read_csv(path, parse_options=parse, convert_options=options)
     return pa.table({c: _words(table.column(names[c])) for c in columns})
+
+
+def _bounded(path: Path, key: str) -> None:
+    """A table is read as a whole, so it must fit into memory: also a packed one, whose size nothing tells before."""
+    size = path.stat().st_size
+    with pa.input_stream(str(path), compression="detect") as stream:
+        if isinstance(stream, pa.CompressedInputStream):
+            size = 0
+            while size <= MOST and (part := stream.read(_CHUNK)):
+                size += len(part)
+    if size > MOST:
+        raise InputError(
+            f"the table holds more than {MOST / 2**30:g} GiB", file=path, key=key, hint="cut it into several"
+        )
 
 
 def _header(path: Path, key: str) -> tuple[list[str], str]:

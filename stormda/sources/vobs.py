@@ -30,7 +30,7 @@ import pandas as pd
 from stormda.config import VobsSource
 from stormda.errors import InputError
 from stormda.observations import Observations
-from stormda.sources.files import expand
+from stormda.sources.files import expand, read_bytes
 from stormda.sources.reports import Reports, Values, observations, wind
 from stormda.sources.units import convert
 from stormda.types import Array
@@ -123,7 +123,7 @@ def _time(path: Path) -> np.datetime64:
 def _parse(path: Path) -> tuple[_Part, _Part]:
     """The surface reports, and the soundings with one row a level."""
     try:
-        lines = _Lines(path.read_text(encoding="ascii").splitlines(), path)
+        lines = _Lines(read_bytes(path).decode("ascii").splitlines(), path)
     except UnicodeDecodeError as error:
         raise InputError("not a VOBS file: it is not text", file=path) from error
     header = lines.numbers(3)

@@ -76,10 +76,14 @@ class _Batch:
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> "_Batch":
         """A line as it is, or one of an older store, which named the whole path of its input."""
-        if "inputs" not in line:
-            return cls(**line)
-        rest = {key: value for key, value in line.items() if key != "inputs"}
-        return cls(name=line["inputs"][0], sha256="", **rest)
+        if "inputs" in line:
+            rest = {key: value for key, value in line.items() if key != "inputs"}
+            batch = cls(name=line["inputs"][0], sha256="", **rest)
+        else:
+            batch = cls(**line)
+        if PurePosixPath(batch.file).name != batch.file:
+            raise ValueError(f"'{batch.file}' is no file of the store")
+        return batch
 
     def names(self) -> Iterator[tuple[str, str]]:
         """The name of its input, with the source; of a whole path, everything that it ends in."""

@@ -118,9 +118,10 @@ class Slurm:
 
     def stop(self) -> None:
         """Everything, jobs included."""
-        with suppress(subprocess.SubprocessError):
-            self.ask("scancel", "--state=RUNNING,PENDING", f"--user={pwd.getpwuid(os.geteuid()).pw_name}")
+        with suppress(subprocess.SubprocessError, AssertionError):
+            self.ask("scancel", f"--user={pwd.getpwuid(os.geteuid()).pw_name}")
             until(lambda: not self._steps(), "jobs end", 15)
+        self._kill()
         for name in reversed(self.daemons):
             self.daemons[name].terminate()
         for daemon in self.daemons.values():
@@ -157,6 +158,9 @@ class Slurm:
         daemon = self.daemons.pop(node)
         daemon.kill()
         daemon.wait()
+        self._kill(node)
+
+    def _kill(self, node: str = "") -> None:
         for step in self._steps(node):
             for process in [*step.children(recursive=True), step]:
                 with suppress(psutil.NoSuchProcess):

@@ -135,6 +135,26 @@ def test_an_array_makes_one_cycle_a_task(project: Make, cluster: Slurm, monkeypa
     assert submit(p.config(), p.folder / "config.yaml").words == "nothing is due: nothing is submitted"
 
 
+def test_an_accelerator_is_asked_for(project: Make, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = project()
+    job = str(sent(cluster, monkeypatch, p, "cycle.slurm.script=jobs/gpu.sbatch").job)
+    assert cluster.ask("scontrol", "show", "job", "-o", job).count("gres:gpu:1") >= 1
+    assert cluster.ended(job)[0]["JobState"] == "COMPLETED", talk(p)
+    whole(p)
+
+
+def test_the_analysis_is_a_step_of_its_own(project: Make, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = project(lead="0h")
+    step = "cycle.slurm.script=jobs/mpi.sbatch"
+    two = str(sent(cluster, monkeypatch, p, step, "cycle.slurm.tasks=2").job)
+    assert cluster.ended(two)[0]["ExitCode"] == "2:0" and "2 processes were started for one command" in talk(p)
+    assert not p.product(FIRST).exists()
+    one = str(sent(cluster, monkeypatch, p, step).job)
+    assert cluster.ended(one)[0]["ExitCode"] == "0:0", talk(p)
+    assert p.states() == ["done"] and p.half_written() == []
+    assert p.provenance(FIRST)["command"].split()[1] == "assimilate"  # and not `cycle run`
+
+
 def test_a_task_that_is_preempted_goes_on(
     project: Make, gate: Path, cluster: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
