@@ -4,6 +4,7 @@ A ring of 24 points: the inverse of S^-1 + B^-1 + H^T R^-1 H, with dense matrice
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ from torch import Tensor
 from stormda.assimilation import methods
 from stormda.assimilation.methods import Problem, Settings
 from stormda.assimilation.prior import GaussianPrior
+from stormda.assimilation.storm_prior import StormPrior
 from stormda.config import GuidanceConfig
+from stormda.diffusion.denoise import EDM
 from stormda.diffusion.gaussian import Gaussian
+from stormda.diffusion.guess import LinearGuess
 from stormda.diffusion.history import History
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.errors import StormdaError
 from stormda.grid import Grid
 from stormda.metrics.probabilistic import crps_fair
+from stormda.nn.storm import Storm
 from stormda.normaliser import Normaliser
 from stormda.variables import Channel
 
@@ -46,7 +51,8 @@ def of(covariance: Tensor, mean: Tensor, kept: int) -> Gaussian:
 
 
 def dense(g: Gaussian) -> Tensor:
-    return g.modes.T @ g.covariance @ g.modes + g.residual * (torch.eye(N) - g.modes.T @ g.modes)
+    e = g.modes.double()
+    return e.T @ g.covariance @ e + g.residual * (torch.eye(N) - e.T @ e)
 
 
 def prior(kept: int = 10) -> GaussianPrior:
@@ -65,11 +71,9 @@ def prior(kept: int = 10) -> GaussianPrior:
 
 def problem(x: Tensor, b: Tensor | None, other: Tensor, kept: int, noise: Tensor) -> Problem:
     elsewhere = None if b is None else of(other, b, kept)
-    y = x[ROWS] + 0.3 * noise
-    return Problem(
-        TIME, History.none(1, SHAPE), lambda z: z.flatten(-3)[..., ROWS], y, torch.full((4,), 0.09, dtype=torch.float64),
-        elsewhere=elsewhere,
-    )  # fmt: skip
+    y, variance = x[ROWS] + 0.3 * noise, torch.full((4,), 0.09, dtype=torch.float64)
+    past = History.none(1, SHAPE)
+    return Problem(TIME, past, lambda z: z.flatten(-3)[..., ROWS], y, variance, elsewhere=elsewhere)
 
 
 def known(p: Problem, climate: Gaussian) -> tuple[Tensor, Tensor]:
@@ -128,12 +132,12 @@ def test_no_observation_leaves_prior_and_state() -> None:
 
 
 def test_a_good_state_helps_and_a_bad_one_does_no_harm() -> None:
-    """CRPS over 60 worlds, against that without the state, which errs by 0.2 or by 5 times the climate's sd."""
+    """CRPS over 24 worlds, against that without the state, which errs by 0.2 or by 5 times the climate's sd."""
     gaussian, settings = prior(), replace(SETTINGS, members=40, batch=40)
     ratios = {}
     for sd in (0.2, 5.0):
         scores = []
-        for seed in range(60):
+        for seed in range(24):
             x, p = case(100 + seed, sd)
             own = replace(settings, seed=seed)
             pair = [methods.analysis("kf", gaussian, q, own)[0] for q in (p, replace(p, elsewhere=None))]
@@ -142,11 +146,40 @@ def test_a_good_state_helps_and_a_bad_one_does_no_harm() -> None:
         ratios[sd] = with_it / without
     # Without: four points of 24 are seen with .3, others by their correlation alone: errors near .6; with it .15. The
     # bad one has 1 / 25 of the climate's information: a posterior whose expected CRPS is smaller, by at most 2 %. The
-    # same noise makes both ensembles, so the ratio of 60 worlds is good to about 1 %.
+    # same noise makes both ensembles, so the ratio of 24 worlds is good to about 2 %.
     assert ratios[0.2] < 0.5
-    assert 0.95 < ratios[5.0] < 1.01
+    assert 0.94 < ratios[5.0] < 1.02
 
 
 def test_filters_take_no_state_from_elsewhere() -> None:
     with pytest.raises(StormdaError, match="takes no state from elsewhere"):
         methods.analysis("letkf", prior(), case(1, 1.0)[1], SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["jfps", "mmps"])
+def test_the_network_finds_the_closed_form_where_it_is_its_guess(kind: Literal["jfps", "mmps"]) -> None:
+    """An untrained network adds nothing to its linear-Gaussian guess: `storm` has to find that one's posterior."""
+    torch.manual_seed(0)
+    grid = Grid(np.zeros(1), np.arange(N) * 15.0, periodic=(False, True), plane=True)
+    size: dict[str, int] = {"patch": 1, "width": 16, "blocks": 1, "heads": 2, "latents": 2, "frames": 1}
+    network = Storm(1, (1, N), torch.zeros(5, 1, N), periodic=grid.periodic, **size)
+    climate = of(red(3.0, 1.0), torch.zeros(N), 10)
+    g, q = 0.9 * torch.eye(10), 0.19 * climate.covariance.float()
+    guess = LinearGuess(
+        torch.full(SHAPE, climate.residual), torch.zeros(1, *SHAPE), climate.modes.float(),
+        climate.covariance.diagonal().float(), g, q, torch.full(SHAPE, climate.residual),
+    )  # fmt: skip
+    channels = (Channel.parse("x0"),)
+    normaliser = Normaliser(channels, np.zeros((1, *SHAPE)), np.ones(1), 0, 0)
+    step = np.timedelta64(21600, "s")
+    storm = StormPrior(channels, grid, normaliser, 1, step, 20.0, EDM(network, guess).eval(), ({}, {}))
+    past = History(torch.zeros(1, *SHAPE), torch.full((1, *SHAPE), 0.2), torch.tensor([True]))
+    p = replace(case(1, 0.5)[1], history=past)
+    mean, covariance = known(p, storm.linear(past, TIME))  # its mean is zero, as that of the past
+    settings = replace(SETTINGS, guidance=GuidanceConfig(kind=kind, tolerance=1e-4, max_iterations=50))
+    ensemble, carried = methods.analysis("storm", storm, p, settings)
+    x, spread = ensemble.reshape(400, N).double(), covariance.diagonal().sqrt()
+    # As for `gaussian`: 3.5 standard errors of 5 %; variances to 11 %.
+    assert float(((x.mean(dim=0) - mean).abs() / spread).max()) < 0.19
+    assert abs(float(x.var(dim=0).mean() / covariance.diagonal().mean()) - 1) < 0.11
+    assert carried is None
