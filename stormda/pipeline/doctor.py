@@ -21,7 +21,9 @@ import torch
 
 from stormda import __version__
 from stormda.pipeline.build import SHIPPED
+from stormda.pipeline.doctor_place import look_at
 from stormda.pipeline.findings import Finding, Findings, Status
+from stormda.pipeline.ranks import started
 
 _GIB = 1 << 30
 _SECONDS = 120.0  # until a trial counts as hanging
@@ -48,13 +50,18 @@ _TRIALS = {  # what: code that must end well
 }
 
 
-def doctor() -> Findings:
-    """Look at Python, packages, processors, memory, accelerators and MPI.
+def doctor(folder: Path | None = None) -> Findings:
+    """Look at Python, packages, processors, memory, accelerators, MPI, ranks, and the place of a run.
+
+    Args:
+        folder: of the run, there or to be made; None: where we are.
 
     Returns:
         Findings; what is wrong is a finding and no error.
     """
-    return Findings.collect("this installation", _python(), _packages(), _trials(), _machine(), _accelerators(), _mpi())
+    place = look_at(Path.cwd() if folder is None else folder.absolute())
+    parts = _python(), _packages(), _trials(), _machine(), _accelerators(), _mpi(), _ranks(), place
+    return Findings.collect("this installation", *parts)
 
 
 def _python() -> Iterator[Finding]:
@@ -114,6 +121,15 @@ def _accelerators() -> Iterator[Finding]:
         yield Finding(Status.OK, f"accelerator {number}", f"{device.name}, {device.total_memory / _GIB:.0f} GiB")
     if not torch.cuda.is_available():
         yield Finding(Status.OK, "accelerator", "none: everything runs on the processor")
+
+
+def _ranks() -> Iterator[Finding]:
+    count, name = started(os.environ)
+    if count > 1:
+        hint = "ask for one: srun --ntasks=1, mpiexec -n 1"
+        yield Finding(Status.NOTE, "ranks", f"{count} ({name}): the work is not divided among processes", hint)
+    else:
+        yield Finding(Status.OK, "ranks", f"one process{f' ({name})' if name else ''}")
 
 
 def _mpi() -> Iterator[Finding]:
