@@ -25,7 +25,9 @@ from stormda.pipeline.verify_truth import Reference, on_grid, optional
 from stormda.store.analysis import Analysis, read_analysis
 from stormda.store.feedback import Feedback, read_feedback
 from stormda.time import format_time
+from stormda.types import Array
 from stormda.variables import Channel
+from stormda.verification.balance import balances, shocks
 from stormda.verification.compare import (
     NO_LEAD,
     Part,
@@ -43,11 +45,19 @@ _SIDES = ("background", "analysis")
 
 @dataclass(frozen=True)
 class Forecast:
-    """A forecast that is valid at the time of a job; `before` is the file of the step before it, for H between them."""
+    """A forecast that is valid at the time of a job.
+
+    Args:
+        lead: how far ahead.
+        path: the file.
+        before: the file of the step before it, for H between them.
+        start: of a second step, the analysis that it began from; else None.
+    """
 
     lead: np.timedelta64
     path: Path
     before: Path
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,8 @@ class Job:
     def inputs(self) -> list[Path]:
         """Every file that it may be made of."""
         own = [self.folder / f"{name}.nc" for name in (*_SIDES, "feedback")]
-        return [*own, *dict.fromkeys(p for f in self.forecasts for p in (f.path, f.before))]
+        ahead = (path for f in self.forecasts for path in (f.path, f.before, f.start) if path is not None)
+        return [*own, *dict.fromkeys(ahead)]
 
 
 def find_jobs(config: Config, method: str) -> dict[tuple[np.datetime64, int], Job]:
@@ -130,6 +141,10 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
     for side, ensemble in sides.items():
         if ensemble is not None:
             parts += _against_truth(job, side, ensemble, reference, scoring, missing)
+            parts += _balances(job, side, ensemble, ensemble.mean)
+    background, analysis = (sides.get(side) for side in _SIDES)
+    if background is not None and analysis is not None:
+        parts += _balances(job, "increment", analysis, analysis.mean - background.mean)
     channels = tuple(map(Channel.parse, config.channels))
     targets = [t for t in config.verify.against if t != "truth"]
     if feedback is not None:
@@ -148,6 +163,8 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
         parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
         if feedback is not None and targets:
             parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
+        if forecast.start is not None:
+            parts += _shocks(job, forecast.start, forecast.before, ensemble, missing)
     if "truth" in config.verify.against and job.analysed and job.cycle not in reference.truth:
         missing.append(f"{NO_TRUTH} {format_time(job.cycle)}")
     return Record(job.cycle, job.split, tuple(parts), tuple(missing), fingerprint(config, job))
@@ -173,6 +190,22 @@ def _against_truth(
     where = side, state.values, state.channels, state.grid, truth, job.cycle, job.split
     parts = against_truth(*where, scoring=scoring, climatology=climatology, lead=lead)
     return parts + power_spectra(*where, scoring=scoring, lead=lead)
+
+
+def _balances(job: Job, side: str, ensemble: Analysis, field_CHW: Array) -> list[Part]:
+    state = ensemble.state
+    return balances(side, field_CHW, state.channels, state.grid, job.cycle, job.split, len(state.values))
+
+
+def _shocks(job: Job, start: Path, before: Path, second: Analysis, missing: list[str]) -> list[Part]:
+    """The first step of a forecast against its second, where both are as long."""
+    analysis, first = (optional(lambda p=p: read_analysis(p), missing) for p in (start, before))  # type: ignore[misc]
+    if analysis is None or first is None or first.time - analysis.time != second.time - first.time:
+        return []
+    steps = analysis.state.values, first.state.values, second.state.values
+    if len({s.shape for s in steps}) > 1:
+        return []
+    return shocks(steps, second.state.channels, second.state.grid, job.cycle, job.split)
 
 
 def _observed(
@@ -229,13 +262,14 @@ def _forecasts(config: Config, method: str) -> dict[tuple[np.datetime64, int], l
     root, seeds, leads = config.run / "forecasts" / method, config.quality.withhold.seeds, config.verify.leads
     for start, split in _named(root, seeds):
         analysis = analysis_folder(config, method, start, split)
-        before = analysis / "analysis.nc"
+        steps = [analysis / "analysis.nc"]
         for path in sorted((root / analysis.name).glob("forecast_*h.nc")):
             match = re.fullmatch(r"forecast_(\d+)h\.nc", path.name)
             lead = np.timedelta64(3600 * int(match[1]) if match else 0, "s")
             if match and (not leads or lead in leads):
-                found.setdefault((start + lead, split), []).append(Forecast(lead, path, before))
-            before = path
+                first = steps[0] if len(steps) == 2 else None
+                found.setdefault((start + lead, split), []).append(Forecast(lead, path, steps[-1], first))
+            steps.append(path)
     return found
 
 

@@ -7,8 +7,8 @@ is compared with up to three *targets*:
     withheld   observations that passed quality control and were kept out: the independent check
     used       observations that were assimilated: of background and analysis a fit, no skill; of a forecast independent
 
-Two more targets hold no scores but diagnostics: `innovations` (departures of the observations that were used, by
-source) and `spectra` (power by scale beside the truth).
+Three more targets hold no scores but diagnostics: `innovations` (departures of the observations that were used, by
+source), `spectra` (power by scale beside the truth) and `balance` (of fields by themselves).
 
 One ensemble gives one `Part` a target, variable and region. Parts are added up by `tally`; their groups are stations.
 """
@@ -80,10 +80,10 @@ class Part:
     """Sums of one variable of one ensemble against one target in one region.
 
     Args:
-        target: `truth`, `withheld`, `used`, `innovations` or `spectra`.
+        target: `truth`, `withheld`, `used`, `innovations`, `spectra` or `balance`.
         variable: a channel's name, or that of an observed variable and level.
         unit: of the vocabulary.
-        side: `background`, `analysis` or `forecast`.
+        side: `background`, `analysis`, `forecast`, or `increment` of a balance.
         cycle, split: the analysis time that all of it is valid at, and the choice of withheld stations.
         members: M.
         sums: G groups.

@@ -35,6 +35,7 @@ def sections_of(summary: Summary, grid: Grid | None) -> tuple[Section, ...]:
         _fractions(summary),
         _spectra(summary.spectra),
         _innovations(summary),
+        _balance(summary),
     )
     return tuple(s for s in made if s.pictures or s.tables)
 
@@ -87,8 +88,7 @@ def _regions(lines: Sequence[Line]) -> Section:
         if line.target == "used":
             continue
         s, side = line.scores, line.side + (f" +{line.lead:g} h" if line.lead else "")
-        interval = "–" if s["rmse"].low is None else f"{s['rmse'].low:.3g} to {s['rmse'].high:.3g}"
-        numbers = (_words(s["rmse"]), interval, *(_words(s[n]) for n in ("bias", "crps", "spread_skill")))
+        numbers = (_words(s["rmse"]), _interval(s["rmse"]), *(_words(s[n]) for n in ("bias", "crps", "spread_skill")))
         name = f"{line.variable} [{line.unit}]"
         rows.append((line.region, name, _KIND[line.target], side, str(line.n), *numbers))
     tables = (Table("Scores by region; `all` is the whole domain.", columns, tuple(rows), 4),) if rows else ()
@@ -187,7 +187,7 @@ def _fractions(summary: Summary) -> Section:
             f.side + (f" +{f.lead:g} h" if f.lead else ""),
             f"{f.width} x {f.width}",
             _words(f.fss),
-            "–" if f.fss.low is None else f"{f.fss.low:.3g} to {f.fss.high:.3g}",
+            _interval(f.fss),
         )
         for f in summary.fractions
         if f.fss.value is not None
@@ -242,6 +242,24 @@ def _innovations(summary: Summary) -> Section:
         "determined."
     )
     return Section("Innovations", (), (Table(caption, columns, rows, 2),) if rows else ())
+
+
+def _balance(summary: Summary) -> Section:
+    columns = ("balance", "of", "times", "imbalance", "95 % interval")
+    rows = tuple(
+        (b.kind, b.side, str(b.cycles), _words(b.score), _interval(b.score))
+        for b in summary.balance
+        if b.score.value is not None
+    )
+    caption = (
+        "Share of the wind that is not geostrophic, of the thickness that is not hydrostatic (roots of squares, 0 is "
+        "balance), and the length of a forecast's first step over that of its second (1 is no shock)."
+    )
+    return Section("Balance", (), (Table(caption, columns, rows, 2),) if rows else ())
+
+
+def _interval(score: Score) -> str:
+    return "–" if score.low is None else f"{score.low:.3g} to {score.high:.3g}"
 
 
 def _shown(lines: Sequence[Line], *, forecasts: bool = False) -> list[Line]:

@@ -6,6 +6,7 @@ stations, and where there are no stations, there is none. A score by hour has it
 
 __all__ = [
     "METRICS",
+    "Balance",
     "EventScores",
     "FractionScore",
     "Innovation",
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from stormda.metrics.balance import imbalance
 from stormda.metrics.base import Metric, Sums
 from stormda.metrics.deterministic import acc, bias, mae, rmse
 from stormda.metrics.events import CATEGORICAL, auc, brier, brier_skill, categorical, event_table, reliability, roc
@@ -48,7 +50,7 @@ METRICS: dict[str, Metric] = {
 }
 _NEEDED = ("error", "absolute_error", "squared_error", "crps", "variance", "anomalies")  # by METRICS
 _TARGETS = ("withheld", "truth", "used")  # in the order of tables
-_SIDES = ("background", "analysis", "forecast")
+_SIDES = ("background", "analysis", "increment", "forecast")
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,16 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """An imbalance or a shock (`metrics.balance`) of background, analysis, increment or forecast."""
+
+    kind: str
+    side: str
+    cycles: int
+    score: Score
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a period's scores are besides the overview; each part is empty where there is nothing to divide by."""
 
@@ -180,6 +192,7 @@ class Summary:
     fractions: tuple[FractionScore, ...]
     innovations: tuple[Innovation, ...]
     spectra: tuple[Spectrum, ...]
+    balance: tuple[Balance, ...]
 
 
 def summarise(tally: Tally) -> Summary:
@@ -196,6 +209,7 @@ def summarise(tally: Tally) -> Summary:
         fractions=tuple(score for k in whole for score in _fractions(tally, k)),
         innovations=tuple(_innovation(tally, k) for k in tally.keys("innovations")),
         spectra=tuple(_spectrum(tally, k) for k in sorted(tally.keys("spectra"), key=_order)),
+        balance=tuple(_balance(tally, k) for k in sorted(tally.keys("balance"), key=_order)),
     )
 
 
@@ -408,6 +422,11 @@ def _spectrum(tally: Tally, key: Key) -> Spectrum:
     waves = tuple(map(float, total.mean("wavelength")[0]))
     powers = {name: tuple(map(float, total.mean(f"power_{name}")[0])) for name in POWERS}
     return Spectrum(key.variable, key.unit, key.side, hours(key.lead), waves, **powers)
+
+
+def _balance(tally: Tally, key: Key) -> Balance:
+    times, sums = tally.by_time(key)
+    return Balance(key.variable, key.side, len(times), _scores(sums, None, {"imbalance": imbalance})["imbalance"])
 
 
 def _score(value: float, bounds: tuple[float, float]) -> Score:

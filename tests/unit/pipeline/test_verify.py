@@ -279,6 +279,7 @@ def test_forecasts_are_scored_when_they_are_valid(write_run: WriteRun, truth_fil
     assert found["withheld", "msl", 24.0].scores["bias"].value == pytest.approx(600.0, abs=76)
     assert ("withheld", "msl", 36.0) not in found  # nothing was observed there
     assert any("+24 h" in row[0] for row in result.table()[2])
+    assert {b.kind for b in result.more.balance} == {"shock msl", "shock t850"}
     chosen = verify(_verifying(config, leads=(np.timedelta64(24 * 3600, "s"),)))
     assert {line.lead for line in chosen.more.by_lead if line.side == "forecast"} == {24.0}
 
