@@ -84,8 +84,7 @@ def status(config: Config, *, now: np.datetime64 | None = None) -> StatusResult:
     late = [c for c in [opened] if c is not None and due_time(config, c.time) <= now]
     oldest = late[0].time if late else missed[0] if missed else None
     if oldest is not None:
-        behind = hours(now - due_time(config, oldest))
-        facts["not done"] = f"{format_time(oldest)} and later, due for {behind:.1f} h"
+        facts["not done"] = f"{format_time(oldest)} and later, due for {_span(now - due_time(config, oldest))}"
     facts["last call"] = submitted or "-"
     if trouble:
         name, what = next(iter(trouble.items()))
@@ -119,7 +118,15 @@ def _verdict(
 
 
 def _age(cycle: Cycle | None, now: np.datetime64) -> str:
-    return "none" if cycle is None else f"{format_time(cycle.time)}, {hours(now - cycle.time):.1f} h ago"
+    return "none" if cycle is None else f"{format_time(cycle.time)}, {_span(now - cycle.time)} ago"
+
+
+def _span(span: np.timedelta64) -> str:
+    """In the unit that people think in: `40 min`, `7.5 h`, `12 d`."""
+    length = hours(span)
+    if abs(length) < 1:
+        return f"{60 * length:.0f} min"
+    return f"{length:.1f} h" if abs(length) < 72 else f"{length / 24:.0f} d"
 
 
 def _surroundings(config: Config, holder: Holder | None) -> dict[str, str]:

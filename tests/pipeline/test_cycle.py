@@ -6,6 +6,7 @@ window is the six hours before the cycle, so that a cycle is due at its own time
 
 import ast
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -95,6 +96,49 @@ def test_the_command_says_it_in_json_and_ends_with_the_right_code(project: Make)
     assert any('"stage": "assimilate"' in line for line in lines)
     shown = command("cycle", "status", *words)
     assert shown.code == 0 and shown.out.startswith("OK: 2019-02-10T00:00Z is done")
+
+
+def test_prometheus_can_read_the_metrics(project: Make) -> None:
+    """The text format 0.0.4: HELP and TYPE once and before the values of a name; each name is in the documentation."""
+    p = project(metrics="metrics.prom")
+    p.deliver(FIRST)
+    run_cycle(p.config(), now=TIMES[FIRST] + HOUR)
+    lines = (p.run / "metrics.prom").read_text().splitlines()
+    value = re.compile(r'(stormda_[a-z_]+)\{run="tiny"(,[a-z]+="[a-z]+")*\} -?\d+(\.\d+)?(e[+-]\d+)?')
+    names: list[str] = []
+    for line in lines:
+        if found := re.fullmatch(r"# HELP (stormda_[a-z_]+) [^\\]+", line):
+            assert found[1] not in names
+            names.append(found[1])
+        elif line.startswith("# TYPE"):
+            assert line == f"# TYPE {names[-1]} gauge"
+        else:
+            assert (found := value.fullmatch(line)) is not None and found[1] == names[-1], line
+    documented = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert len(names) >= 8 and [n for n in names if n not in documented] == []
+
+
+def test_status_is_read_in_five_seconds(project: Make) -> None:
+    """One word, one sentence, a screen at most, and nothing heavy that has to be waited for."""
+    p = project()
+    p.deliver(*range(FIRST, FIRST + 10))
+    catch_up(p.config(), now=TIMES[FIRST + 9])
+    words = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "stormda",
+        "cycle",
+        "status",
+        "-c",
+        str(p.folder / "config.yaml"),
+    ]
+    done = subprocess.run([*words, "--now", stamp(FIRST + 20)], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("BEHIND: ") and len(lines) <= 24
+    assert any("due for" in line for line in lines) and "last analysis  2019-02-12T06:00Z, 66.0 h ago" in done.stdout
+    assert not re.search(r"\| +(torch|xarray|matplotlib)\n", done.stderr)
 
 
 def test_a_dry_run_writes_nothing(project: Make) -> None:

@@ -117,6 +117,13 @@ def test_before_its_time_limit_a_task_ends_in_good_order_and_is_put_back(
     assert process.wait(10) == 0 and said(project)[-3:] == ["scontrol", "requeue", task]
 
 
+def test_a_program_that_is_gone_is_told_to_who_gets_the_mail(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORMDA", "/gone/bin/stormda")
+    done = subprocess.run(["sh", "-c", '"$0"', str(project / "jobs" / "cycle.sh")], capture_output=True, text=True)
+    assert done.returncode == 1 and "FATAL ERROR: the program is not there - file=/gone/bin/stormda" in done.stderr
+    assert not (project / "logs" / "cycle.jsonl").exists()  # Which holds lines of JSON alone.
+
+
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (3, 3), (4, 0), (5, 5)])
 def test_a_task_ends_as_its_cycle_does(project: Path, tmp_path: Path, code: int, ends: int) -> None:
     """But where another process holds the lock nothing is lost."""
@@ -145,7 +152,8 @@ def test_what_the_site_wants_to_know_reaches_sbatch_word_by_word(project: Path) 
     assert words[:2] == ("sbatch", "--parsable") and "--array=0-2%1" in words
     assert {"--account=x; rm -rf $HOME", "--gpus-per-node=2", "--ntasks=8", "--constraint=a&b"} <= set(words)
     script = words.index(str(project / "jobs" / "cpu.sbatch"))
-    assert words[script + 1 :][:2] == ("-c", str(project / "config.yaml"))
+    assert words[script + 1 :][:4] == ("-c", str(project / "config.yaml"), "--now", "2019-02-10T12:00Z")
+    assert f"--output={str(project).replace('%', '%%')}/logs/slurm-%j.log" in words  # Slurm reads `%&` in the folder.
     assert not any(word.startswith(("--partition", "--time", "--mem")) for word in words)
 
 
