@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stormda.assimilation.prior import signature_of
-from stormda.diffusion.background import BackgroundError
+from stormda.diffusion.background import BackgroundError, widened
 from stormda.diffusion.denoise import EDM
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.guess import Guess, LinearGuess
@@ -105,15 +105,19 @@ class StormPrior:
         return None if self.background is None else signature_of(self.background.linear.modes)
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
-        """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B."""
-        past = _batched(history)
-        season = _season(time)
+        """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B.
+
+        Draws around a background are as wide as its errors, where they are known.
+        """
+        past, season = _batched(history), _season(time)
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
             d: Tensor = self.model(x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1), *past, season)[0]
             return d.to(x_BCHW.dtype)
 
-        return denoise
+        if self.background is None or not bool(history.mask.any()):
+            return denoise
+        return widened(denoise, self._background(history, time), float(self.background.width))
 
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
@@ -141,9 +145,14 @@ class StormPrior:
         """Posterior of the background error covariance, H linearised at the background."""
         if self.background is None:
             return None
+        mean = self._background(history, time)[0].double()
+        return replace(self.linear(history, time), mean=mean).posterior(operator, y, variance)[1]
+
+    def _background(self, history: History, time: np.datetime64) -> Tensor:
+        """E[x | history], one a history [B, C, H, W]."""
         past, level = _batched(history), torch.tensor([self.sigma_max])
-        mean = self.model(self.model.guess(*past).mean, level, *past, _season(time))[0]
-        return replace(self.linear(history, time), mean=mean[0].double()).posterior(operator, y, variance)[1]
+        b: Tensor = self.model(self.model.guess(*past).mean, level, *past, _season(time))[0]
+        return b
 
 
 def _season(time: np.datetime64) -> Tensor:

@@ -10,9 +10,14 @@ Q and f are estimated from the network's own errors (`stormda.training.backgroun
 carried from analysis to analysis: it knows where observations have been.
 
 At noise level sigma the error covariance of the denoised state is then near share(sigma) (B^-1 + I / sigma^2)^-1.
+
+What a network draws is spread less than its errors are: it knows those on the fields that it has learned. So its draws
+are widened around b: where x was one, x' = b + w (x - b) is, and their denoiser is
+
+    D'(x'; sigma) = b + w (D(b + (x' - b) / w; sigma / w) - b)
 """
 
-__all__ = ["BackgroundError"]
+__all__ = ["BackgroundError", "widened"]
 
 import math
 from collections.abc import Mapping
@@ -22,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.guess import Guess, LinearGuess
+from stormda.types import Denoise
 
 
 class BackgroundError(nn.Module):
@@ -33,25 +39,30 @@ class BackgroundError(nn.Module):
         levels: noise levels, rising [S].
         share, cold_share: error variance of the denoiser at these levels in units of that of B, with history and
             without [S].
+        width: w, by how much draws are widened around the background; a number.
     """
 
     season: Tensor
     levels: Tensor
     share: Tensor
     cold_share: Tensor
+    width: Tensor
 
-    def __init__(self, linear: LinearGuess, season: Tensor, levels: Tensor, share: Tensor, cold_share: Tensor) -> None:
+    def __init__(
+        self, linear: LinearGuess, season: Tensor, levels: Tensor, share: Tensor, cold_share: Tensor, width: Tensor
+    ) -> None:
         super().__init__()
         self.linear = linear
-        for name, value in (("season", season), ("levels", levels), ("share", share), ("cold_share", cold_share)):
+        own = {"season": season, "levels": levels, "share": share, "cold_share": cold_share, "width": width}
+        for name, value in own.items():
             self.register_buffer(name, value.float())
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "BackgroundError":
         """From its state."""
         linear = {name.removeprefix("linear."): t for name, t in tensors.items() if name.startswith("linear.")}
-        own = {name: tensors[name] for name in ("season", "levels", "share", "cold_share")}
-        return cls(LinearGuess(**linear), **own)
+        own = {name: t for name, t in tensors.items() if not name.startswith("linear.")}
+        return cls(LinearGuess(**linear), **({"width": torch.ones(())} | own))
 
     def forward(
         self,
@@ -76,3 +87,19 @@ class BackgroundError(nn.Module):
         """The share at a noise level, interpolated in ln sigma, with history (`known`) or without."""
         values = self.share if known else self.cold_share
         return float(np.interp(math.log(sigma), self.levels.log().numpy(), values.numpy()))
+
+
+def widened(denoise: Denoise, background: Tensor, width: float) -> Denoise:
+    """The denoiser of draws that are widened around a background.
+
+    Args:
+        denoise: D.
+        background: b, [C, H, W] or one a member.
+        width: w.
+    """
+
+    def wide(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
+        b = background.to(x_BCHW)
+        return b + width * (denoise(b + (x_BCHW - b) / width, sigma / width) - b)
+
+    return denoise if width == 1 else wide

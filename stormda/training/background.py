@@ -11,21 +11,26 @@ is solved for Q (moments, shrunk towards the linear model's Q and to positive ei
 shrinkages on the *training* period; f comes from one-step errors there, by gamma regression. The errors there are too
 small, since the network has learned these very fields: so Q gets the scale that makes B as large as the errors of the
 *validation* period, and the alpha and shrinkage are taken that turn the backgrounds there into the best analyses. P
-depends on B, so the whole is done twice.
+depends on B, so the whole is done twice. Last the width: with each of a few widths, ensembles are drawn from the
+posterior of such observations in the validation period, and their spread is made to match their error.
 """
 
 __all__ = ["background_error"]
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stormda.diffusion.background import BackgroundError
+from stormda.diffusion.background import BackgroundError, widened
 from stormda.diffusion.denoise import EDM
 from stormda.diffusion.guess import LinearGuess
+from stormda.diffusion.guidance.jfps import jfps
+from stormda.diffusion.noise import karras
+from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.nn.embedding import forcing
 from stormda.training.data import Series
 from stormda.types import Progress, silent
@@ -38,6 +43,8 @@ _ALPHAS = (0.25, 0.5, 0.75, 1.0)
 _SHRINKAGES = (0.3, 0.6, 0.8, 0.95)
 _LEAST_SCALE = 0.2  # of Q, on the validation period
 _LEVELS, _STATES = 8, 96  # noise levels, and states at which analyses and the share are judged
+_WIDTHS = (1.0, 1.2, 1.4)
+_DRAWN, _MEMBERS, _STEPS = 32, 8, 16  # states, members and noise levels of the draws that the width is judged by
 _OBSERVED = 0.25  # of the points of a field at most
 _FEWEST, _MOST = 0.01, 256  # observations: a share of the points, and their number
 _SEASON, _KNOWN = 384, 0.01  # one-step errors for the season, and the error of their past
@@ -91,7 +98,8 @@ def background_error(
         return None
     levels = torch.linspace(math.log(sigma[0]), math.log(sigma[1]), _LEVELS).exp()
     nothing = torch.zeros(1 + forcing(learn.times[:1]).shape[1])
-    error = BackgroundError(linear, nothing, levels, torch.ones(_LEVELS), torch.ones(_LEVELS)).to(learn.fields.device)
+    all_of_it = torch.ones(_LEVELS), torch.ones(_LEVELS), torch.ones(())
+    error = BackgroundError(linear, nothing, levels, *all_of_it).to(learn.fields.device)
     season = _season(model, error, learn, frames, sigma[1], g)
     for number in range(_ROUNDS):
         progress("background errors", number, _ROUNDS)
@@ -100,8 +108,10 @@ def background_error(
         error = _fitted(linear, error, season, learned, checked, weights_HW, seed)
     progress("background errors", _ROUNDS, _ROUNDS)
     checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g)
-    shares = [_share(model, error, checked, levels, weights_HW, known, g) for known in (True, False)]
-    return BackgroundError(error.linear, error.season, levels, *shares)
+    warm, cold = (_share(model, error, checked, levels, weights_HW, known, g) for known in (True, False))
+    error = BackgroundError(error.linear, error.season, levels, warm, cold, error.width)
+    error.width = _width(model, error, checked, sigma, weights_HW, seed, progress).to(error.width)
+    return error
 
 
 def _runs(series: Series, count: int, g: torch.Generator) -> Tensor:
@@ -182,22 +192,22 @@ class _Network:
         What the modes leave out is independent from point to point.
         """
         background, x, beside = (f.flatten(1).double() for f in (b_BCHW, x_BCHW, beside_BCHW))
-        count, many = int(self.counts.max()), len(background)
+        modes, count, many = e.double(), int(self.counts.max()), len(background)
         point = torch.rand(x.shape, generator=g).argsort(dim=1)[:, :count].to(x.device)  # [B, q]
         unused = (torch.arange(count) >= self.counts[:, None]).to(x.device)
         noise = self.variance.to(x)[:, None].sqrt() * torch.randn(many, count, generator=g).to(x)
         innovation = (x.gather(1, point) + noise - background.gather(1, point)).masked_fill(unused, 0.0)
         own = beside.expand_as(x).gather(1, point)
         r = self.variance.to(x)[:, None].expand(many, count).masked_fill(unused, 1e8)
-        at = e.double().T[point]  # [B, q, R]
+        at = modes.T[point]  # [B, q, R]
         cross = at @ covariance_BRR
         factor = torch.linalg.cholesky(cross @ at.mT + torch.diag_embed(own + r))
         weights = torch.cholesky_solve(innovation[:, :, None], factor)[:, :, 0]
-        analysis = background + (weights[:, None] @ cross)[:, 0] @ e.double()
+        analysis = background + (weights[:, None] @ cross)[:, 0] @ modes
         analysis = analysis.scatter_add(1, point, own * weights)
         half = torch.linalg.solve_triangular(factor, cross, upper=False)
         p = covariance_BRR - half.mT @ half
-        variance = ((p @ e.double()) * e.double()).sum(dim=1) + beside
+        variance = ((p @ modes) * modes).sum(dim=1) + beside
         shape = b_BCHW.shape
         return analysis.view(shape).to(b_BCHW), p, variance.clamp_min(1e-8).view(shape).to(b_BCHW)
 
@@ -222,7 +232,7 @@ def _fitted(
             noise = noise * _scale(checked, alpha, noise, season)
             changed = {"propagator": math.sqrt(alpha) * linear.propagator, "noise": noise}
             guess = LinearGuess(**dict(linear.named_buffers()) | changed)
-            error = BackgroundError(guess, season, last.levels, last.share, last.cold_share)
+            error = BackgroundError(guess, season, last.levels, last.share, last.cold_share, last.width)
             found.append((_score(error, checked, weights_HW, torch.Generator().manual_seed(seed)), error))
     return min(found, key=lambda each: each[0])[1]
 
@@ -315,3 +325,47 @@ def _share(
         expected = error(mean, told, mask, phi, p).denoise(x, sigma)[1]
         ratios.append(((d - cycles.truth).square() * weights_HW).mean() / (expected * weights_HW).mean())
     return torch.stack(ratios)
+
+
+@torch.no_grad()
+def _width(
+    model: EDM,
+    error: BackgroundError,
+    cycles: _Cycles,
+    sigma: tuple[float, float],
+    weights_HW: Tensor,
+    seed: int,
+    progress: Progress,
+) -> Tensor:
+    """Where spread / error of analysis ensembles is 1, by linear interpolation between widths with the same noise."""
+    g = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(cycles.truth), generator=g)[:_DRAWN]
+    network = _Network.draw(len(chosen), math.prod(cycles.truth.shape[1:]), g)
+    levels = karras(max(0.05, sigma[0]), sigma[1], _STEPS).to(cycles.truth)
+    spread, errors = torch.zeros(len(_WIDTHS)), torch.zeros(len(_WIDTHS))
+    for i, k in enumerate(chosen.tolist()):
+        progress("width of the draws", i, len(chosen))
+        past, b, x = (tuple(f[k : k + 1] for f in cycles.past), cycles.background[k : k + 1], cycles.truth[k])
+        gaussian = error(*past).gaussian()
+        point = torch.randperm(x.numel(), generator=g)[: int(network.counts[i])].to(x.device)
+        variance = network.variance[i].expand(len(point)).to(x)
+        y = x.flatten()[point] + variance.sqrt() * torch.randn(len(point), generator=g).to(x)
+        noise = torch.randn(_MEMBERS, *x.shape, generator=g).to(x)
+
+        def denoise(z: Tensor, s: Tensor, past: tuple[Tensor, ...] = past) -> Tensor:
+            d: Tensor = model(z, s.reshape(1), *past[:4])[0]
+            return d
+
+        def seen(z: Tensor, point: Tensor = point) -> Tensor:
+            return z.flatten(1)[:, point]
+
+        for j, width in enumerate(_WIDTHS):
+            wide = widened(denoise, b, width)
+            share = partial(error.share_at, known=True)
+            members = dpm2m(jfps(wide, seen, y, variance, gaussian, share=share), noise, levels)
+            own = (members.var(dim=0) * weights_HW).mean()
+            spread[j] += own
+            errors[j] += ((members.mean(dim=0) - x).square() * weights_HW).mean() - own / _MEMBERS
+    progress("width of the draws", len(chosen), len(chosen))
+    ratios = (spread / errors.clamp_min(1e-12)).sqrt()
+    return torch.as_tensor(float(np.interp(1.0, ratios.cpu().numpy(), _WIDTHS)))

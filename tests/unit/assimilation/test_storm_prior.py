@@ -48,7 +48,9 @@ def with_background(path: Path) -> StormPrior:
         torch.eye(5), torch.full((1, *SHAPE), 0.1),
     )  # fmt: skip
     levels = torch.tensor([0.1, 10.0])
-    background = BackgroundError(linear, torch.zeros(5), levels, torch.tensor([0.9, 1.1]), torch.ones(2))
+    background = BackgroundError(
+        linear, torch.zeros(5), levels, torch.tensor([0.9, 1.1]), torch.ones(2), torch.tensor(1.0)
+    )
     state = {f"background.{name}": value for name, value in background.state_dict().items()}
     save_weights(path, replace(weights, tensors=dict(weights.tensors) | state))
     return StormPrior.load(path)

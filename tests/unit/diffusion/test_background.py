@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from stormda.diffusion.background import BackgroundError
+from stormda.diffusion.background import BackgroundError, widened
+from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.guess import LinearGuess
 
 SHAPE = (1, 3, 4)
@@ -21,7 +22,9 @@ def error() -> BackgroundError:
         torch.full(SHAPE, 6.0), torch.zeros(FRAMES, *SHAPE), e, energy, 0.8 * torch.eye(R), torch.diag(0.3 * energy),
         torch.full(SHAPE, 0.2),
     )  # fmt: skip
-    return BackgroundError(linear, torch.tensor([0.5, 1.0, 0.0]), LEVELS, torch.tensor([0.8, 1.2, 1.0]), LEVELS)
+    return BackgroundError(
+        linear, torch.tensor([0.5, 1.0, 0.0]), LEVELS, torch.tensor([0.8, 1.2, 1.0]), LEVELS, torch.tensor(1.0)
+    )
 
 
 def past(known: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,3 +71,24 @@ def test_it_can_be_built_from_its_state() -> None:
     frames, phi = past(True), torch.randn(1, 2)
     torch.testing.assert_close(again(*frames, phi).covariance, b(*frames, phi).covariance, rtol=0, atol=0)
     assert again.share_at(0.5, True) == b.share_at(0.5, True)
+
+
+def test_widened_draws_of_a_gaussian_are_those_of_a_wider_one() -> None:
+    """N(b, S) widened by w is N(b, w^2 S), so its denoiser is that one's, at every noise level."""
+    g = torch.Generator().manual_seed(2)
+    e = torch.linalg.qr(torch.randn(N, N, generator=g, dtype=torch.float64))[0][:R]
+    b, s = torch.randn(SHAPE, generator=g, dtype=torch.float64), torch.diag(torch.arange(1.0, R + 1).double())
+    narrow, wide = Gaussian(b, e, s, 0.2), Gaussian(b, e, 1.3**2 * s, 1.3**2 * 0.2)
+    x = 3 * torch.randn(4, *SHAPE, generator=g, dtype=torch.float64)
+    for sigma in (0.1, 1.0, 30.0):
+        level = torch.tensor(sigma, dtype=torch.float64)
+        got = widened(narrow.denoise, b, 1.3)(x, level)
+        torch.testing.assert_close(
+            got, wide.denoise(x, level), rtol=1e-12, atol=1e-12
+        )  # rounding of numbers of size 10
+
+
+def test_weights_of_before_are_not_widened() -> None:
+    state = error().state_dict()
+    del state["width"]
+    assert float(BackgroundError.of(state).width) == 1.0

@@ -53,6 +53,9 @@ def test_b_is_as_large_as_the_errors_in_a_linear_world() -> None:
     assert b is not None
     assert bool(((b.share > 0.67) & (b.share < 1.33)).all())
     assert bool(((b.cold_share > 0.67) & (b.cold_share < 1.33)).all())
+    # So draws need no widening: 32 states of 12 points know the ratio of spread and error to sqrt(2 / 384) / 2 = 4 %,
+    # B is wrong by a sixth of the above at most (sd), 16 steps by 5 %; half of a widening stays after observations.
+    assert 1.0 <= float(b.width) < 1.4
 
 
 def test_a_year_with_seasons_has_them_in_f() -> None:
