@@ -38,7 +38,7 @@ def saved(path: Path, **changes: int) -> EDM:
     return model
 
 
-def with_background(path: Path) -> StormPrior:
+def with_background(path: Path, width: float = 1.0) -> StormPrior:
     """The same with a background error covariance in five EOFs."""
     saved(path)
     weights = load_weights(path)
@@ -49,7 +49,7 @@ def with_background(path: Path) -> StormPrior:
     )  # fmt: skip
     levels = torch.tensor([0.1, 10.0])
     background = BackgroundError(
-        linear, torch.zeros(5), levels, torch.tensor([0.9, 1.1]), torch.ones(2), torch.tensor(1.0)
+        linear, torch.zeros(5), levels, torch.tensor([0.9, 1.1]), torch.ones(2), torch.tensor(width)
     )
     state = {f"background.{name}": value for name, value in background.state_dict().items()}
     save_weights(path, replace(weights, tensors=dict(weights.tensors) | state))
@@ -145,6 +145,17 @@ def test_it_carries_the_posterior_of_its_background_error(tmp_path: Path) -> Non
     at = s[points]
     gain = torch.linalg.solve(at[:, points] + torch.diag(variance.double()), at @ e.T)
     torch.testing.assert_close(carried, b - (at @ e.T).T @ gain, rtol=1e-5, atol=1e-5)
+
+
+def test_draws_are_widened_around_the_background_where_there_is_one(tmp_path: Path) -> None:
+    plain, wide = with_background(tmp_path / "plain"), with_background(tmp_path / "wide", width=1.25)
+    x, past, nothing = torch.randn(3, 1, *SHAPE), history(), History.none(FRAMES, (1, *SHAPE))
+    level, least = torch.tensor(0.7), torch.tensor(0.7 / 1.25)
+    d = plain.denoiser(past, TIME)
+    b = d(plain.model.guess(past.mean[None], past.error[None], past.mask[None]).mean, torch.tensor(plain.sigma_max))
+    expected = b + 1.25 * (d(b + (x - b) / 1.25, least) - b)
+    torch.testing.assert_close(wide.denoiser(past, TIME)(x, level), expected)
+    torch.testing.assert_close(wide.denoiser(nothing, TIME)(x, level), plain.denoiser(nothing, TIME)(x, level))
 
 
 def test_what_it_carries_is_for_its_own_eofs(tmp_path: Path) -> None:
