@@ -85,13 +85,17 @@ def _error(config: Config, prior: Prior) -> tuple[NwpError, Array]:
         "background_error": {
             "times": [format_time(t) for t in times],
             "modes": len(error.modes),
+            "share": {c.name: float(a) for c, a in zip(prior.channels, error.share, strict=True)},
             "rms_bias": _by_channel(prior, error.bias.numpy()),
             "rms_error": _by_channel(prior, error.sd.numpy()),
         },
         "inputs": {p.name: digest(p) for p in paths},
     }
     write_json(path.with_suffix(".json"), provenance(configuration.dump(config), **facts))
-    log.info("error of the background: %d EOFs from %d times", len(error.modes), len(times))
+    shares = ", ".join(f"{c} {a:.2f}" for c, a in zip(prior.channels, error.share.tolist(), strict=True))
+    log.info(
+        "error of the background: %d EOFs from %d times; share of the truth: %s", len(error.modes), len(times), shares
+    )
     return error, times
 
 
@@ -111,7 +115,7 @@ def _learn(config: Config, prior: Prior, paths: list[Path]) -> tuple[NwpError, A
     truth = _truth(config, prior, past.times)
     times, mine, other = np.intersect1d(past.times, truth.times, return_indices=True)
     x, b = (prior.normaliser.encode(state.values[chosen], times) for state, chosen in ((truth, other), (past, mine)))
-    return NwpError.fit(torch.as_tensor(b - x), config.nwp.modes), times
+    return NwpError.fit(torch.as_tensor(b), torch.as_tensor(x), config.nwp.modes), times
 
 
 def _truth_times(config: Config) -> Array | None:
@@ -163,6 +167,7 @@ def _write(path: Path, prior: Prior, error: NwpError, times: Array, mark: str) -
         for name, size in (("mode", len(error.modes)), ("channel", shape[0]), ("y", shape[1]), ("x", shape[2])):
             file.createDimension(name, size)
         file.createDimension("time", len(times))
+        _variable(file, "share", ("channel",), error.share.numpy())
         _variable(file, "bias", ("channel", "y", "x"), error.bias.numpy())
         _variable(file, "pattern", ("mode", "channel", "y", "x"), error.modes.numpy().reshape(-1, *shape))
         _variable(file, "variance", ("mode",), error.variances.numpy())
@@ -180,11 +185,15 @@ def _variable(file: netCDF4.Dataset, name: str, dimensions: tuple[str, ...], val
 def _read(path: Path, prior: Prior) -> tuple[NwpError, Array, str]:
     shape = (len(prior.channels), *prior.grid.shape)
     with open_netcdf(path, hint=_HINT, layout=_LAYOUT) as file:
-        bias = torch.as_tensor(np.array(file["bias"][...]))
+        share, bias = (torch.as_tensor(np.array(file[name][...])) for name in ("share", "bias"))
         if file.channels.split() != [c.name for c in prior.channels] or tuple(bias.shape) != shape:
             what = "the error of the background is of other channels or another grid than the prior"
             raise InputError(what, file=path, key="nwp.error", hint=_HINT)
         pattern, variances = (torch.as_tensor(np.array(file[name][...])) for name in ("pattern", "variance"))
         times = np.array(file["time"][...]).astype(np.int64).astype("datetime64[s]")
         residual, mark = float(file["residual"][...]), str(file.learned_from)
-    return NwpError(bias, pattern.reshape(len(pattern), bias.numel()), variances, residual, len(times)), times, mark
+    return (
+        NwpError(share, bias, pattern.reshape(len(pattern), bias.numel()), variances, residual, len(times)),
+        times,
+        mark,
+    )

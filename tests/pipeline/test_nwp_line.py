@@ -154,8 +154,9 @@ def test_a_state_of_a_centre_is_used_beside_the_prior(run: Run, world: World, tm
     # Six stations do not see six patterns a channel as well (.36 to .46), nor do they add much; 16 members: 1.06.
     assert error(analysis, world) < min(0.5 * without, 1.2 * own)
     learned = json.loads((tmp_path / "run" / "background_error.json").read_text())["background_error"]
-    # Six patterns a channel; the bias of 0.5 from 120 differences of .1: .01, and more in msl.
-    assert 0 < learned["modes"] <= 12
+    # Six patterns a channel, and some of the packing of the archive; the bias of 0.5 from 120 differences of .1: .01,
+    # and more in msl.
+    assert 12 <= learned["modes"] <= 30
     assert [learned["rms_bias"][c] for c in ("msl", "t2m")] == pytest.approx(list(0.5 * SD), rel=0.06)
     facts = next((tmp_path / "run" / "analyses" / method).glob("*_split00/provenance.json"))
     assert list(json.loads(facts.read_text())["inputs"]["background"]) == ["now.nc"]

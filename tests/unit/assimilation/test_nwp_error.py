@@ -8,6 +8,7 @@ from stormda.assimilation.nwp_error import NwpError
 from stormda.errors import InputError
 
 SHAPE, N = (1, 8, 10), 80
+TRUTH = torch.randn(2000, *SHAPE, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def draws(count: int, seed: int, rank: int = 3) -> Tensor:
@@ -19,8 +20,13 @@ def draws(count: int, seed: int, rank: int = 3) -> Tensor:
     return (0.3 + inside + 0.05**0.5 * torch.randn(count, N, generator=draw, dtype=torch.float64)).view(-1, *SHAPE)
 
 
+def fit(d: Tensor, modes: int | None = None) -> NwpError:
+    """Of errors about a truth that is much larger, so that what it takes of them does not count: alpha is 1 to 1 %."""
+    return NwpError.fit(TRUTH[: len(d)] + d, TRUTH[: len(d)], modes)
+
+
 def test_patterns_variances_and_bias_come_back() -> None:
-    error = NwpError.fit(draws(2000, 1))
+    error = fit(draws(2000, 1))
     assert len(error.modes) == 3
     # Relative standard error of a variance of 2000 draws: sqrt(2 / 2000) = 3 %; three times that.
     assert error.variances.tolist() == pytest.approx([4.05, 2.05, 1.05], rel=0.1)
@@ -34,7 +40,7 @@ def test_it_is_as_wide_as_errors_that_it_has_not_seen(count: int) -> None:
     """EOFs of few times would claim too little beyond them; the mean over worlds of d^2 / B is what it should be."""
     ratios, squares = [], []
     for seed in range(12):
-        error, new = NwpError.fit(draws(count, seed)), draws(200, 1000 + seed)
+        error, new = fit(draws(count, seed)), draws(200, 1000 + seed)
         gap = (new - error.bias).flatten(1)
         inside = gap @ error.modes.T
         rest = gap.square().sum(dim=1) - inside.square().sum(dim=1)
@@ -48,14 +54,27 @@ def test_it_is_as_wide_as_errors_that_it_has_not_seen(count: int) -> None:
 
 
 def test_the_number_of_patterns_can_be_said() -> None:
-    assert len(NwpError.fit(draws(50, 1), 0).modes) == 0
-    assert len(NwpError.fit(draws(50, 1), 7).modes) == 7
-    gaussian = NwpError.fit(draws(50, 1), 2).around(torch.ones(SHAPE))
+    assert len(fit(draws(50, 1), 0).modes) == 0
+    assert len(fit(draws(50, 1), 7).modes) == 7
+    gaussian = fit(draws(50, 1), 2).around(torch.ones(SHAPE))
     assert gaussian.mean.mean() == pytest.approx(0.7, abs=0.1) and gaussian.covariance.shape == (2, 2)
 
 
 def test_what_nothing_can_be_learned_from_is_said() -> None:
     with pytest.raises(InputError, match="9 past states"):
-        NwpError.fit(draws(9, 1))
+        fit(draws(9, 1))
     with pytest.raises(InputError, match="do not differ"):
-        NwpError.fit(torch.zeros(20, *SHAPE))
+        fit(torch.zeros(20, *SHAPE))
+
+
+def test_a_state_that_knows_half_of_the_truth_says_so() -> None:
+    """b = 0.5 x + error of .3: b / .5 errs by .6; and one of another time knows nothing."""
+    x, e = TRUTH[:500], 0.3 * torch.randn(500, *SHAPE, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    error = NwpError.fit(0.5 * x + e, x)
+    # 40,000 numbers: .3 / 200 = .0015, four of them; a variance to 0.7 %, four of these and those of alpha, squared.
+    assert float(error.share[0]) == pytest.approx(0.5, abs=0.006)
+    assert float(error.sd.mean()) == pytest.approx(0.6, rel=0.03)
+    gaussian = error.around(torch.full(SHAPE, 0.5))
+    assert float(gaussian.mean.mean()) == pytest.approx(1.0, abs=0.03)
+    stranger = NwpError.fit(TRUTH[1000:1500], x)
+    assert float(stranger.share[0]) == 0.05 and float(stranger.sd.mean()) > 15
