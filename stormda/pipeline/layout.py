@@ -7,6 +7,7 @@
     <run_dir>/forecasts/<method>/<cycle>[_splitNN]/forecast.nc
     <run_dir>/verification/<method>/statistics/<cycle>[_splitNN].parquet  what each analysis time adds to the scores
     <run_dir>/verification/<method>/[<period>/]{scores.json,report.html}  of all of them, or of a period
+    <run_dir>/denied/without-<source>/                                    a run without a source (`verify --deny`)
     <run_dir>/cycle/{ledger.sqlite,lock}          what became of every cycle
 
 A split is one way to choose the withheld stations; its number is in the name only where the configuration has several.

@@ -1,0 +1,354 @@
+"""Stage `verify --deny`: what a source of observations is worth, by doing without it.
+
+The analyses of a period are made once more without one source (an observing-system experiment): the same prior, seeds,
+other observations, and past before the first of them. Then both runs are scored at the same values: the gridded truth,
+and observations of the other sources that both runs found good. What the background of a time knows it has from the
+analyses before, so it shows what the source is worth for the next hours.
+
+    change = 100 (score without / score with - 1) per cent: above 0 the source helps
+
+Its interval is a block bootstrap over analysis times of both runs together, so that weather which is hard for both does
+not count as a difference.
+
+    <run_dir>/denied/without-<source>/                               the run without it; what is there is not made again
+    <run_dir>/verification/<method>/without-<source>/scores.json     the changes
+"""
+
+__all__ = ["DenyResult", "DenyRow", "deny"]
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stormda import config as configuration
+from stormda.config import Config
+from stormda.errors import ConfigError, InputError, InputMissing
+from stormda.metrics.base import Metric, Sums
+from stormda.observations import QC, Observations
+from stormda.pipeline import build
+from stormda.pipeline.assimilate import assimilate
+from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
+from stormda.pipeline.verify_truth import Reference, on_grid, optional, read_reference, scoring_of
+from stormda.store.analysis import read_analysis
+from stormda.store.feedback import read_feedback
+from stormda.store.provenance import provenance
+from stormda.store.publish import write_json
+from stormda.time import format_time
+from stormda.types import Array, Progress, silent
+from stormda.variables import Channel
+from stormda.verification.compare import Part, Scoring, against_observations, against_truth
+from stormda.verification.intervals import intervals
+from stormda.verification.report import number
+from stormda.verification.summary import Score
+from stormda.verification.tally import Key, Tally
+
+_SIDES = ("background", "analysis")
+_SETTINGS = ("channels", "operators", "quality", "history", "gaussian", "storm", "sampler", "guidance", "letkf", "ensf")
+"""Sections that an analysis depends on, besides the observations and the section `assimilate`."""
+
+
+@dataclass(frozen=True)
+class DenyRow:
+    """A variable against a target, of one side: scores with and without the source, and their change in per cent."""
+
+    target: str
+    variable: str
+    unit: str
+    side: str
+    n: int
+    cycles: int
+    rmse_with: float
+    rmse_without: float
+    rmse_change: Score
+    crps_with: float
+    crps_without: float
+    crps_change: Score
+
+
+@dataclass(frozen=True)
+class DenyResult:
+    """What a source is worth; `missing` says what could not be compared."""
+
+    method: str
+    source: str
+    cycles: tuple[str, ...]
+    rows: tuple[DenyRow, ...]
+    missing: tuple[str, ...]
+    files: tuple[str, ...]
+
+    def table(self) -> tuple[str, list[str], list[list[str]]]:
+        """For people: with > without, and the change with its interval."""
+        when = self.cycles[0] if len(self.cycles) == 1 else f"{self.cycles[0]} to {self.cycles[-1]}"
+        title = (
+            f"Without '{self.source}', method {self.method}, {len(self.cycles)} "
+            f"{'cycle' if len(self.cycles) == 1 else 'cycles'} ({when}). Each score: with > "
+            "without; a change above 0 says that the source helps."
+        )
+        columns = ["target", "variable", "side", "n", "RMSE", "change", "CRPS", "change"]
+        rows = [
+            [
+                row.target,
+                f"{row.variable} [{row.unit}]",
+                row.side,
+                str(row.n),
+                f"{number(row.rmse_with)} > {number(row.rmse_without)}",
+                _per_cent(row.rmse_change),
+                f"{number(row.crps_with)} > {number(row.crps_without)}",
+                _per_cent(row.crps_change),
+            ]
+            for row in self.rows
+        ]
+        return title, columns, rows
+
+
+def deny(
+    config: Config, source: str, cycles: Sequence[np.datetime64] | None = None, *, progress: Progress = silent
+) -> DenyResult:
+    """Make the analyses of a period again without one source, and say how the scores change.
+
+    Args:
+        config: the run, whose analyses are there.
+        source: a key of `observations.sources`.
+        cycles: None: all that are there.
+        progress: told about the work.
+
+    Raises:
+        ConfigError: no such source, or the only one.
+        InputMissing: an analysis with the source is not there.
+        InputError: nothing could be compared.
+    """
+    method = config.assimilate.method
+    without = _without(config, source)
+    times = _times(config, method, cycles)
+    _make(config, without, times, progress)
+    missing: list[str] = []
+    reference, scoring = read_reference(config, times, missing), scoring_of(config)
+    both = Tally(), Tally()
+    for done, time in enumerate(times):
+        progress(f"deny {source}: scores of {format_time(time)}", done, len(times))
+        for seed in config.quality.withhold.seeds:
+            for tally, parts in zip(
+                both, _compared(config, without, time, seed, reference, scoring, missing), strict=True
+            ):
+                tally.add(parts)
+    progress(f"deny {source} done", len(times), len(times))
+    rows = tuple(_row(key, *both) for key in both[0].keys() if key.region == "all")
+    if not rows:
+        raise InputError(
+            f"nothing could be compared: {'; '.join(missing) or 'neither truth nor observations'}", key="verify"
+        )
+    text = configuration.dump(config)
+    file = verification_folder(config, method) / _folder(source) / "scores.json"
+    result = DenyResult(
+        method, source, tuple(map(format_time, times)), rows, tuple(dict.fromkeys(missing)), (str(file),)
+    )
+    write_json(file, {"denial": result, "provenance": provenance(text, stage="deny", method=method, denied=source)})
+    return result
+
+
+def _folder(source: str) -> str:
+    """A name of one part, whatever the source is called."""
+    return "without-" + re.sub(r"[^A-Za-z0-9_.-]", "_", source)
+
+
+def _without(config: Config, source: str) -> Config:
+    """The run without a source: its products below `denied/`, its inputs those of the whole run."""
+    sources = config.observations.sources
+    if source not in sources:
+        known = ", ".join(sources) or "none"
+        raise ConfigError(f"there is no source '{source}'", key="observations.sources", hint=f"one of {known}")
+    if len(sources) == 1:
+        what = f"'{source}' is the only source: without it there is no observation"
+        raise ConfigError(what, key="observations.sources", hint="stormda forecast, then stormda verify")
+    there = {
+        "archive": config.archive.model_copy(update={"path": str(config.below_run(config.archive.path))}),
+        "observations": config.observations.model_copy(
+            update={
+                "path": str(config.below_run(config.observations.path)),
+                "sources": {name: own for name, own in sources.items() if name != source},
+            }
+        ),
+        "run_dir": str(config.run / "denied" / _folder(source)),
+    }
+    bias = config.quality.bias.model_copy(
+        update={"path": str(config.below_run(config.quality.bias.path)), "update": False}
+    )
+    there["quality"] = config.quality.model_copy(update={"bias": bias})
+    if not config.storm.weights.startswith("shipped:"):
+        weights = str(config.below_run(config.storm.weights))
+        there["storm"] = config.storm.model_copy(update={"weights": weights})
+    return config.model_copy(update=there)
+
+
+def _times(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> list[np.datetime64]:
+    """The analysis times that are there with the source, every split of them."""
+    root = config.run / "analyses" / method
+    found = [parse_folder(p.name) for p in root.iterdir()] if root.is_dir() else []
+    times = sorted({name[0] for name in found if name}) if cycles is None else sorted(set(cycles))
+    for time in times:
+        for seed in config.quality.withhold.seeds:
+            folder = analysis_folder(config, method, time, seed)
+            if not (folder / "analysis.nc").is_file():
+                hint = f"stormda assimilate --cycle {format_time(time)} --method {method}"
+                raise InputMissing("there is no analysis with the source", file=folder, hint=hint)
+    if not times:
+        raise InputMissing(f"there is no analysis of method {method}", file=root, hint="stormda assimilate")
+    return times
+
+
+def _make(config: Config, without: Config, times: Sequence[np.datetime64], progress: Progress) -> None:
+    """The analyses without the source, from the first that is not there or was made of something else."""
+    method, seeds = config.assimilate.method, config.quality.withhold.seeds
+    wanted = _marks(config, without, times)
+    file = without.run / "denied.json"
+    try:
+        known = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = {}
+
+    def there(time: np.datetime64) -> bool:
+        folders = [analysis_folder(without, method, time, seed) for seed in seeds]
+        return known.get(format_time(time)) == wanted[format_time(time)] and all(f.is_dir() for f in folders)
+
+    first = next((k for k, time in enumerate(times) if not there(time)), len(times))
+    if first == len(times):
+        return
+    if first == 0:
+        _lend_past(config, without, times[0])
+    prior = build.prior(without, method)
+    for time in times[first:]:
+        assimilate(without, [time], prior=prior, progress=progress)
+        known[format_time(time)] = wanted[format_time(time)]
+        write_json(file, known)
+
+
+def _marks(config: Config, without: Config, times: Sequence[np.datetime64]) -> dict[str, str]:
+    """What each analysis without the source depends on: settings, and when the one with it was made."""
+    method = config.assimilate.method
+    own = without.model_dump(mode="json", include={*_SETTINGS, "assimilate", "observations"})
+    settings = json.dumps([own, format_time(times[0])], sort_keys=True, default=str)  # the first one has the past
+    marks = {}
+    for time in times:
+        files = [analysis_folder(config, method, time, s) / "analysis.nc" for s in config.quality.withhold.seeds]
+        made = [[f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+        marks[format_time(time)] = hashlib.sha256(f"{settings}{made}".encode()).hexdigest()[:24]
+    return marks
+
+
+def _lend_past(config: Config, without: Config, first: np.datetime64) -> None:
+    """The analyses before the period, so that both runs come from the same past; what is older there goes."""
+    method = config.assimilate.method
+    shutil.rmtree(without.run / "analyses" / method, ignore_errors=True)
+    root = config.run / "analyses" / method
+    for folder in sorted(root.iterdir()):
+        named = parse_folder(folder.name)
+        if named and first - config.history.max_age <= named[0] < first:
+            shutil.copytree(folder, without.run / "analyses" / method / folder.name)
+
+
+def _compared(
+    config: Config,
+    without: Config,
+    time: np.datetime64,
+    seed: int,
+    reference: Reference,
+    scoring: Scoring,
+    missing: list[str],
+) -> tuple[list[Part], list[Part]]:
+    """The parts of one analysis time, with and without, at the same values."""
+    folders = [analysis_folder(run, config.assimilate.method, time, seed) for run in (config, without)]
+    made: tuple[list[Part], list[Part]] = ([], [])
+    for side in _SIDES:
+        ensembles = [optional(lambda f=f: read_analysis(f), missing) for f in (d / f"{side}.nc" for d in folders)]  # type: ignore[misc]
+        for parts, ensemble in zip(made, ensembles, strict=True):
+            if ensemble is None or any(e is None for e in ensembles) or time not in reference.truth:
+                continue
+            state = ensemble.state
+            truth = optional(lambda g=state.grid: on_grid(reference.truth[time], g), missing) or {}  # type: ignore[misc]
+            parts += against_truth(side, state.values, state.channels, state.grid, truth, time, seed, scoring=scoring)
+    feedback = [optional(lambda d=d: read_feedback(d / "feedback.nc"), missing) for d in folders]  # type: ignore[misc]
+    if any(f is None for f in feedback):
+        return made
+    shared = set.intersection(*(set(_rows(f.observations)) for f in feedback if f is not None))
+    channels = tuple(map(Channel.parse, config.channels))
+    for parts, own in zip(made, feedback, strict=True):
+        assert own is not None
+        keep = np.array([row in shared for row in _keys(own.observations)], dtype=bool)
+        keep &= _good(own.observations)
+        observations = own.observations.where(keep)
+        for target in config.verify.against:
+            for side, members in zip(_SIDES, (own.background, own.analysis), strict=True) if target != "truth" else ():
+                where = observations, channels, time, seed
+                parts += against_observations(target, side, members[:, keep], *where, scoring=scoring)
+    return made
+
+
+def _good(observations: Observations) -> Array:
+    return np.asarray(observations["qc"] == QC.USED)
+
+
+def _keys(observations: Observations) -> list[tuple[object, ...]]:
+    """What tells one row from another in two runs of the same store."""
+    columns = ("source", "report_id", "station_id", "variable", "level", "time", "latitude", "longitude", "value")
+    return list(
+        zip(
+            *(np.nan_to_num(c) if c.dtype.kind == "f" else c for c in map(observations.__getitem__, columns)),
+            strict=True,
+        )
+    )
+
+
+def _rows(observations: Observations) -> list[tuple[object, ...]]:
+    """The keys of the rows that are good."""
+    return [key for key, good in zip(_keys(observations), _good(observations), strict=True) if good]
+
+
+def _row(key: Key, with_: Tally, without: Tally) -> DenyRow:
+    (times, before), (_, after) = with_.by_time(key), without.by_time(key)
+    names = ("squared_error", "crps")
+    totals = {f"{n}:{which}": sums.totals[n] for n in names for which, sums in (("with", before), ("without", after))}
+    both = Sums(before.count, before.weight, totals)
+    metrics: Mapping[str, Metric] = {
+        "rmse": lambda own: _change(own, "squared_error", 0.5),
+        "crps": lambda own: _change(own, "crps", 1.0),
+    }
+    total, bounds = both.together(), intervals(both, metrics)
+    scores = {name: _score(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
+    value = {name: float(total.mean(name)[0]) for name in totals}
+    return DenyRow(
+        target=key.target,
+        variable=key.variable,
+        unit=key.unit,
+        side=key.side,
+        n=int(both.count.sum()),
+        cycles=len(times),
+        rmse_with=value["squared_error:with"] ** 0.5,
+        rmse_without=value["squared_error:without"] ** 0.5,
+        rmse_change=scores["rmse"],
+        crps_with=value["crps:with"],
+        crps_without=value["crps:without"],
+        crps_change=scores["crps"],
+    )
+
+
+def _change(sums: Sums, name: str, power: float) -> Array:
+    before, after = sums.mean(f"{name}:with"), sums.mean(f"{name}:without")
+    ratio = np.divide(after, before, out=np.full(after.shape, np.nan), where=before > 0)
+    return np.asarray(100.0 * (ratio**power - 1.0))
+
+
+def _score(value: float, bounds: tuple[float, float]) -> Score:
+    low, high = bounds
+    return Score(*(v if np.isfinite(v) else None for v in (value, low, high)))
+
+
+def _per_cent(score: Score) -> str:
+    if score.value is None:
+        return "-"
+    interval = "" if score.low is None or score.high is None else f" ({score.low:+.1f} to {score.high:+.1f})"
+    return f"{score.value:+.1f} %{interval}"
