@@ -9,6 +9,7 @@ __all__ = [
     "Duration",
     "InputPath",
     "Period",
+    "ScoredName",
     "Section",
     "Seeds",
     "Time",
@@ -114,8 +115,14 @@ def _variable_name(name: Any) -> str:
     return str(name)
 
 
+def _scored_name(name: Any) -> str:
+    return str(name) if name in VOCABULARY else _channel_name(name)
+
+
 ChannelName = Annotated[str, BeforeValidator(_read_by(_channel_name))]
 VariableName = Annotated[str, BeforeValidator(_read_by(_variable_name))]
+ScoredName = Annotated[str, BeforeValidator(_read_by(_scored_name))]
+"""`t850`, or `t` for every level of it."""
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from stormda.config.fields import ChannelName, Duration, InputPath, Section
+from stormda.config.fields import Duration, InputPath, ScoredName, Section
 from stormda.config.sources import GriddedSource
 
 _Latitude: TypeAlias = Annotated[float, Field(ge=-90, le=90)]
@@ -38,10 +38,10 @@ class VerifyConfig(Section):
 
     truth: GriddedSource | None = Field(None, description="empty: the archive, at the times it has")
     against: tuple[Literal["truth", "withheld", "used"], ...] = ("truth", "withheld")
-    variables: tuple[ChannelName, ...] = Field(
-        (), description="channels and observed variables with their level, such as t850; empty: all"
+    variables: tuple[ScoredName, ...] = Field(
+        (), description="channels and observed variables, at a level (t850) or at all (t); empty: all"
     )
-    thresholds: dict[ChannelName, tuple[float, ...]] = Field(
+    thresholds: dict[ScoredName, tuple[float, ...]] = Field(
         default={
             "t2m": (273.15, 303.15),
             "air": (273.15, 303.15),
@@ -51,6 +51,7 @@ class VerifyConfig(Section):
             "rr": (0.1, 1.0, 5.0),
             "tp": (0.0001, 0.001, 0.005),
             "dbzc": (20.0, 35.0, 45.0),
+            "dbz": (20.0, 35.0, 45.0),
         },
         description="events `this or more`, in the unit of the variable",
     )

@@ -61,7 +61,7 @@ def clean(config: Config, ledger: Ledger, now: np.datetime64, *, dry_run: bool =
     needed = _needed(config, ledger, now)
     old = [
         folder
-        for kind, span in (("analyses", keep.analyses), ("forecasts", keep.forecasts))
+        for kind, span in (("analyses", keep.analyses), ("forecasts", keep.forecasts), ("verification", keep.analyses))
         for folder in _old(config.run / kind, None if span is None else now - span, needed)
     ]
     if not dry_run:

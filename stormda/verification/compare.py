@@ -41,12 +41,13 @@ from stormda.metrics.spatial import fss_terms, spectra, wavelengths
 from stormda.observations import QC, Observations
 from stormda.time import format_time, hours
 from stormda.types import Array
-from stormda.variables import VOCABULARY, Channel
+from stormda.variables import VOCABULARY, Channel, LevelType
 from stormda.verification.regions import Region, unit_vectors
 
 ALL = "all"
 NO_LEAD = np.timedelta64(0, "s")
 _NEAR = 100.0  # hPa: a level that an operator took for a channel's lies nearer than this
+_LAYER = 1000.0  # m: radar measures at every height; values are scored in layers about multiples of this
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,13 @@ class Scoring:
     scales: tuple[int, ...] = ()
     regions: Mapping[str, Region] = field(default_factory=dict)
 
-    def wants(self, variable: str) -> bool:
-        """Whether a variable is scored."""
-        return not self.variables or variable in self.variables
+    def wants(self, label: str) -> bool:
+        """Whether a variable at a level is scored: where it, or the variable at any level, is asked for."""
+        return not self.variables or label in self.variables or _variable(label) in self.variables
+
+    def events(self, label: str) -> tuple[float, ...]:
+        """The thresholds of a variable at a level, else those of the variable at any level."""
+        return self.thresholds.get(label, self.thresholds.get(_variable(label), ()))
 
     def masks(self, latitude: Array, longitude: Array) -> dict[str, Array]:
         """Which places each region holds, by its name; the whole domain comes first."""
@@ -137,7 +142,7 @@ def against_truth(
         if name not in truth or not scoring.wants(name):
             continue
         pair = Pair.of(members_MCHW[:, c], truth[name], weights=grid.weights)
-        thresholds = scoring.thresholds.get(name, ())
+        thresholds = scoring.events(name)
         statistics = _statistics(pair.size, _purpose(side, cycle, split, name, lead), thresholds)
         if climatology and name in climatology:
             statistics.append(Anomalies(climatology[name].ravel()))
@@ -181,7 +186,7 @@ def against_observations(
         stations, groups = np.unique(observations["station_id"][rows].astype(str), return_inverse=True)
         latitude, longitude = observations["latitude"][rows], observations["longitude"][rows]
         purpose = _purpose(side, cycle, split, f"{target} {label}", lead)
-        statistics = _statistics(pair.size, purpose, scoring.thresholds.get(label, ()))
+        statistics = _statistics(pair.size, purpose, scoring.events(label))
         statistics.append(Given("place", unit_vectors(latitude, longitude)))
         computed = [Given(s.name, s(pair)) for s in statistics]
         unit = VOCABULARY[str(observations["variable"][rows][0])].unit
@@ -256,7 +261,10 @@ def scored(observations: Observations, target: str) -> Array:
 
 
 def labels_of(observations: Observations, channels: Sequence[Channel]) -> Array:
-    """The channel that each row stands for, [N]: the nearest level of its variable, else the variable's name."""
+    """The channel that each row stands for, [N]: the nearest level of its variable, else the variable's own level.
+
+    Levels that are heights, those of radar, are rounded to 1000 m: `dbz2000` holds 1500 to 2500 m.
+    """
     variable, level = observations["variable"].astype(str), observations["level"]
     labels = variable.astype(object)
     for name in set(variable):
@@ -268,8 +276,13 @@ def labels_of(observations: Observations, channels: Sequence[Channel]) -> Array:
             names = np.array([c.name for c in candidates], dtype=object)[distance.argmin(axis=1)]
             labels[own] = np.where(distance.min(axis=1) <= _NEAR, names, _named(name, level[own]))
         else:
-            labels[own] = _named(name, level[own])
+            high = VOCABULARY[name].level_type is LevelType.HEIGHT
+            labels[own] = _named(name, np.rint(level[own] / _LAYER) * _LAYER if high else level[own])
     return labels
+
+
+def _variable(label: str) -> str:
+    return label if label in VOCABULARY else Channel.parse(label).variable
 
 
 def _named(variable: str, level: Array) -> Array:

@@ -12,6 +12,7 @@ from stormda.observations import Observations
 from stormda.variables import Channel
 from stormda.verification.compare import (
     Part,
+    Scoring,
     against_observations,
     against_truth,
     labels_of,
@@ -63,6 +64,15 @@ def test_levels_belong_to_the_nearest_channel() -> None:
         level=np.array([846.0, 770.0, 300.0, np.nan, np.nan]),
     )
     assert list(labels_of(observations, channels)) == ["t850", "t700", "t300", "msl", "t2m"]
+
+
+def test_heights_of_radar_are_scored_in_layers() -> None:
+    height = np.array([1499.0, 1501.0, 2480.0, 80.0])
+    observations = _observations(4, variable="dbz", level_type="height", level=height)
+    assert list(labels_of(observations, T850)) == ["dbz1000", "dbz2000", "dbz2000", "dbz0"]
+    scoring = Scoring(thresholds={"dbz": (20.0,), "dbz2000": (35.0,)}, variables=frozenset({"dbz"}))
+    assert scoring.events("dbz1000") == (20.0,) and scoring.events("dbz2000") == (35.0,)
+    assert scoring.wants("dbz1000") and not scoring.wants("t850")
 
 
 def test_truth_is_weighted_by_area() -> None:
