@@ -3,6 +3,7 @@
 config.yaml
 jobs/cycle.sh, crontab                  cycles by the clock on a single machine
 jobs/cpu.sbatch, gpu.sbatch, mpi.sbatch    the same on a cluster with Slurm
+jobs/train.sbatch                       the prior's training there
 logs/                                   what they say
 """
 

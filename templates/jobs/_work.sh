@@ -1,4 +1,4 @@
-# Two minutes before its time limit the task ends in good order and is put back: stages that are done stay done.
+# Two minutes before its time limit the task ends in good order and is put back: what is done stays done.
 # Where Slurm takes the node away (preemption, failure) it puts the task back itself (--requeue).
 task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
 task="${task:-$SLURM_JOB_ID}"
@@ -10,7 +10,7 @@ end() {
 }
 trap 'end; scontrol requeue "$task"; exit 0' USR1
 trap 'end; exit 143' TERM
-"$STORMDA" cycle run -c "$STORMDA_CONFIG" --log-format json {{ arguments }}"$@" &
+"$STORMDA" {{ verb }} -c "$STORMDA_CONFIG" --log-format json {{ arguments }}"$@" &
 work=$!
 code=0
 wait "$work" || code=$?

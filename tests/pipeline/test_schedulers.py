@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cycle_world import Project
+from safetensors.torch import load_file
 from slurm_world import NEEDED, OVER, Slurm, found, slurm, until
-from tiny_world import FIRST, TIMES, World, stamp
+from tiny_world import FIRST, TIMES, World, command, stamp
 
 from stormda.pipeline.cycle import catch_up
 from stormda.pipeline.cycle_submit import SubmitResult, submit
@@ -28,15 +30,20 @@ NASTY = "a b'c\"d$(touch hacked)`touch hacked`;%j&e"
 GATED = """#!{python}
 import os, sys, time
 from pathlib import Path
-from stormda.pipeline import forecast as module
+from stormda.pipeline import forecast
+from stormda.training import loop
 
-def gated(*arguments, whole=module.forecast, **options):
+def gated(*arguments, whole=forecast.forecast, **options):
     Path({gate!r}).with_name("reached").touch()
     while not Path({gate!r}).exists():
         time.sleep(0.05)
     return whole(*arguments, **options)
 
-module.forecast = gated
+def slow(*arguments, whole=loop._step, **options):
+    time.sleep(0 if Path({gate!r}).exists() else 0.2)
+    return whole(*arguments, **options)
+
+forecast.forecast, loop._step = gated, slow
 from stormda.cli.main import main
 main(sys.argv[1:])
 """
@@ -70,7 +77,7 @@ def project(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file without which no forecast begins; `reached` beside it tells that one would."""
+    """A file without which no forecast begins (`reached` beside it tells that one would) and a training is slow."""
     (tmp_path / "gate").mkdir()
     program = tmp_path / "gate" / "stormda"
     program.write_text(GATED.format(python=sys.executable, gate=str(tmp_path / "gate" / "open")))
@@ -199,6 +206,26 @@ def test_a_task_ends_in_good_order_before_its_time_limit_and_goes_on(
     disturbed(cluster, p, gate, job, lambda task: None)
     assert p.rows("SELECT attempts FROM cycles") == [(0,)]  # A task that is ended in good order counts as no attempt.
     assert any("interrupted by SIGTERM" in log.read_text() for log in (p.folder / "logs").glob("*.log"))
+
+
+def test_a_training_writes_its_checkpoint_before_its_time_limit_and_goes_on(
+    project: Make, gate: Path, cluster: Slurm
+) -> None:
+    """To the same weights, bit by bit, as one that was never interrupted."""
+    p = project()
+    steps = ("train.steps=400", "train.validate_every=200", "storm.background_modes=0", "train.checkpoint_every=1h")
+    log = f"--output={str(p.folder).replace('%', '%%')}/logs/train.log"
+    words = "sbatch", "--parsable", "--time=3", f"--chdir={p.folder}", log, str(p.folder / "jobs" / "train.sbatch")
+    job = cluster.ask(*words, *steps).strip()
+    until(lambda: cluster.jobs(job)[0]["Restarts"] == "1", "the task is put back")
+    reached = torch.load(p.run / "training" / "checkpoint.pt", weights_only=True)["state"]["step"]
+    assert 0 < reached < 400  # Its end alone writes one: the span between two is an hour.
+    gate.touch()
+    assert cluster.ended(job, 300.0)[0]["JobState"] == "COMPLETED", talk(p)
+    reference = Project(p.world, p.folder.parents[1] / "reference", {})
+    assert command("train", "-c", reference.folder / "config.yaml", *steps).code == 0
+    mine, wanted = (load_file(run / "weights.safetensors") for run in (p.run, reference.run))
+    assert mine.keys() == wanted.keys() and all(torch.equal(mine[name], wanted[name]) for name in wanted)
 
 
 # --- cron ------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from stormda.templates import jobs
 from stormda.time import parse_time
 
 NASTY = "a b'c\"d$(touch hacked)`touch hacked`;%&e"
-NAMES = ["cpu.sbatch", "crontab", "cycle.sh", "gpu.sbatch", "mpi.sbatch"]
+NAMES = ["cpu.sbatch", "crontab", "cycle.sh", "gpu.sbatch", "mpi.sbatch", "train.sbatch"]
 SCRIPTS = [name for name in NAMES if name != "crontab"]
 NOW = parse_time("2019-02-10T12Z")
 
@@ -80,12 +80,14 @@ def test_every_script_is_valid_and_explains_every_variable(project: Path, name: 
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_script_calls_one_cycle_wherever_it_lies(project: Path, name: str) -> None:
+def test_every_script_does_its_work_wherever_it_lies(project: Path, name: str) -> None:
     environment = os.environ | {"SLURM_JOB_ID": "7"}
     script = shutil.copy(project / "jobs" / name, project.parents[1] / "elsewhere")  # As Slurm copies it.
     done = subprocess.run(["bash", script, "assimilate.seed=$(touch hacked)"], env=environment, check=True)
     words = said(project)
-    assert done.returncode == 0 and words[:5] == ["stormda", "cycle", "run", "-c", str(project / "config.yaml")]
+    verb = ["train"] if name == "train.sbatch" else ["cycle", "run"]
+    assert done.returncode == 0 and words[: len(verb) + 1] == ["stormda", *verb]
+    assert words[len(verb) + 1 : len(verb) + 3] == ["-c", str(project / "config.yaml")]
     assert words[-1] == "assimilate.seed=$(touch hacked)"
     assert ("cycle.launch=[srun]" in words) == (name == "mpi.sbatch")
     assert not list(project.parents[1].rglob("hacked"))
