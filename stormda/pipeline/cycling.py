@@ -37,7 +37,7 @@ from stormda.store.provenance import digest
 from stormda.store.publish import write_json
 from stormda.types import Array, Progress, silent
 
-_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast"}  # sections that no twin experiment reads
+_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast"}  # sections that no twin reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
 _STAGES = ("cycling", "networks", "onestep", "worlds")
 
