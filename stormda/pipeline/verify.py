@@ -172,6 +172,7 @@ def _tally(
     if times := sorted(set(lacking)):
         shown = ", ".join(map(format_time, times[:3])) + (", ..." if len(times) > 3 else "")
         missing.append(f"{NO_TRUTH} {len(times)} of {len({j.cycle for j in jobs if j.analysed})} cycles ({shown})")
+        log.info(missing[-1])  # no warning: a truth comes days later, and some runs have none
     return tally, newest, reference
 
 

@@ -21,7 +21,7 @@ from stormda.errors import InputError
 from stormda.observations import QC
 from stormda.operators.build import build_operator
 from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
-from stormda.pipeline.verify_truth import Reference, on_grid, optional
+from stormda.pipeline.verify_truth import Reference, on_grid, optional, tell
 from stormda.store.analysis import Analysis, read_analysis
 from stormda.store.feedback import Feedback, read_feedback
 from stormda.time import format_time
@@ -114,7 +114,7 @@ def known(path: Path, wanted: str, missing: list[str]) -> bool:
     if files:
         return made_of == wanted and not lacks
     if made_of.split(":")[0] != settings:
-        missing.append(f"{path.name} was made with other settings of verify, and its analysis is gone")
+        tell(f"{path.name} was made with other settings of verify, and its analysis is gone", missing)
     return True
 
 
@@ -158,7 +158,7 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
         if ensemble is None:
             continue
         if ensemble.time != job.cycle:
-            missing.append(f"{forecast.path} is valid at {format_time(ensemble.time)}, not as its name says")
+            tell(f"{forecast.path} is valid at {format_time(ensemble.time)}, not as its name says", missing)
             continue
         parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
         if feedback is not None and targets:

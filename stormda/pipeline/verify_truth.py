@@ -1,6 +1,6 @@
 """What analyses and forecasts are compared with: fields of the truth and of the climatology by time, and regions."""
 
-__all__ = ["Fields", "Reference", "on_grid", "optional", "read_reference", "scoring_of"]
+__all__ = ["Fields", "Reference", "on_grid", "optional", "read_reference", "scoring_of", "tell"]
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ def read_reference(config: Config, times: Sequence[np.datetime64], missing: list
         archive = build.archive(config)
     except (InputError, InputMissing) as error:
         if source is None:
-            _tell(error, missing)
+            tell(str(error), missing)
     found: dict[np.datetime64, Fields] | None = {}
     if source is not None:
         found = optional(lambda: _read(config, source, times), missing)
@@ -95,13 +95,14 @@ def optional(read: Callable[[], T], missing: list[str]) -> T | None:
     try:
         return read()
     except (InputError, InputMissing) as error:
-        _tell(error, missing)
+        tell(str(error), missing)
         return None
 
 
-def _tell(error: InputError | InputMissing, missing: list[str]) -> None:
-    log.warning(str(error))
-    missing.append(str(error))
+def tell(line: str, missing: list[str]) -> None:
+    """Say what is missing, and keep the sentence for the report."""
+    log.warning(line)
+    missing.append(line)
 
 
 def _read(config: Config, source: GriddedSource, times: Sequence[np.datetime64]) -> dict[np.datetime64, Fields]:

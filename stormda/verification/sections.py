@@ -123,11 +123,14 @@ def _stations(lines: Sequence[Line], grid: Grid | None) -> Section:
 
 def _events(events: Sequence[EventScores]) -> Section:
     pictures = []
-    told = [e for e in events if e.target != "used" and e.frequency is not None and 0 < e.frequency < 1]
+    furthest = max((e.lead for e in events), default=0.0)
+    told = [
+        e
+        for e in events
+        if e.target != "used" and e.lead in (0.0, furthest) and e.frequency is not None and 0 < e.frequency < 1
+    ]
     for name in dict.fromkeys((e.target, e.variable, e.unit, e.threshold) for e in told):
-        own = [e for e in told if (e.target, e.variable, e.unit, e.threshold) == name]
-        furthest = max(e.lead for e in own)
-        chosen = [e for e in own if e.lead in (0.0, furthest)]
+        chosen = [e for e in told if (e.target, e.variable, e.unit, e.threshold) == name]
         curves = {
             e.side + (f" +{e.lead:g} h" if e.lead else ""): tuple(
                 _array(c) for c in (e.probability, e.observed, e.share, e.false_alarm, e.hit)
@@ -139,7 +142,7 @@ def _events(events: Sequence[EventScores]) -> Section:
             f"{side}: Brier {_words(e.scores['brier'])}, area below the ROC curve {_words(e.scores['auc'])}"
             for side, e in zip(curves, chosen, strict=True)
         )
-        drawn = event_diagram(curves, frequency=own[0].frequency or 0.0, title=title)  # type: ignore[arg-type]
+        drawn = event_diagram(curves, frequency=chosen[0].frequency or 0.0, title=title)  # type: ignore[arg-type]
         pictures.append(Picture(drawn, f"Reliability diagram and ROC curve of {title}. {words}."))
     names = ("brier", "brier_skill", "auc", "pod", "far", "csi", "ets", "hss", "frequency_bias")
     columns = (
@@ -181,6 +184,7 @@ def _events(events: Sequence[EventScores]) -> Section:
 
 def _fractions(summary: Summary) -> Section:
     columns = ("event", "side", "neighbourhood", "FSS", "95 % interval")
+    furthest = max((f.lead for f in summary.fractions), default=0.0)
     rows = tuple(
         (
             f"{f.variable} >= {f.threshold:g} {f.unit}",
@@ -190,7 +194,7 @@ def _fractions(summary: Summary) -> Section:
             _interval(f.fss),
         )
         for f in summary.fractions
-        if f.fss.value is not None
+        if f.fss.value is not None and f.lead in (0.0, furthest)
     )
     caption = (
         "Fractions skill score against the truth: share of points with the event in neighbourhoods of grid points."
