@@ -20,9 +20,11 @@ import yaml
 
 from stormda.config import dump, load
 from stormda.config.reading import _Loader
-from stormda.errors import CheckpointError, ConfigError, InputError
+from stormda.errors import CheckpointError, ConfigError, InputError, InputMissing
 from stormda.nn.weights import load_weights
+from stormda.pipeline.build import weights_path
 from stormda.pipeline.init import init
+from stormda.pipeline.train import _weights_path
 from stormda.sources import files, table
 from stormda.sources.files import read_bytes
 from stormda.store.observations import ObservationStore
@@ -131,6 +133,12 @@ def test_products_stay_in_the_run_folder(tmp_path: Path, path: str) -> None:
     with pytest.raises(ConfigError, match="leaves the run folder"):
         config.below_run(path)
     assert config.below_run("a/../b") == tmp_path / "run" / "b"
+    elsewhere = ["storm.weights=../other/weights.safetensors"]
+    with pytest.raises(ConfigError, match="leaves the run folder"):
+        _weights_path(load(tmp_path / "config.yaml", elsewhere))  # Where a training writes ...
+    with pytest.raises(InputMissing, match="are not there") as caught:
+        weights_path(load(tmp_path / "config.yaml", elsewhere))  # ... and what a prior reads.
+    assert str(caught.value.file) == str(tmp_path / "other" / "weights.safetensors")
     assert config.below_run("/var/lib/metrics.prom") == Path("/var/lib/metrics.prom")  # Written so, it is meant.
 
 

@@ -72,6 +72,10 @@ class Config(Section):
         """An input path: relative to the folder of the configuration file."""
         return resolve(self._folder, text)
 
+    def beside_run(self, text: str) -> Path:
+        """A file to read that another run may have written: relative to `run`, also `../other/weights.safetensors`."""
+        return resolve(self.run, text)
+
     def below_run(self, text: str) -> Path:
         """A product's path: below `run`, unless it is written as an absolute one.
 

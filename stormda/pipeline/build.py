@@ -80,7 +80,7 @@ def resolver(config: Config) -> Callable[[str], Path]:
 def weights_path(config: Config, text: str | None = None, key: str = "storm.weights") -> Path:
     """The file of the STORM prior, or of the key that says `text`; raises InputMissing with the way out.
 
-    `shipped:NAME` comes with the package; other names are below the run folder.
+    `shipped:NAME` comes with the package; other names are relative to the run folder, those of another run too.
     """
     text = config.storm.weights if text is None else text
     if text.startswith("shipped:"):
@@ -88,7 +88,7 @@ def weights_path(config: Config, text: str | None = None, key: str = "storm.weig
         names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
         hint = f"shipped with stormda: {names}"
     else:
-        path, hint = config.below_run(text), "stormda train writes it"
+        path, hint = config.beside_run(text), "stormda train writes it"
     if not path.exists():
         raise InputMissing("the weights of the STORM prior are not there", file=path, key=key, hint=hint)
     return path

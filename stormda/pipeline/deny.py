@@ -180,7 +180,7 @@ def _without(config: Config, source: str) -> Config:
     )
     there["quality"] = config.quality.model_copy(update={"bias": bias})
     if not config.storm.weights.startswith("shipped:"):
-        weights = str(config.below_run(config.storm.weights))
+        weights = str(config.beside_run(config.storm.weights))
         there["storm"] = config.storm.model_copy(update={"weights": weights})
     return config.model_copy(update=there)
 
