@@ -166,7 +166,7 @@ def _tally(
             continue
         tally.add(part for part in record.parts if _wanted(config, part))
         missing += [line for line in record.missing if not line.startswith(NO_TRUTH)]
-        lacking += [job.cycle for line in record.missing if line.startswith(NO_TRUTH)]
+        lacking += [job.cycle for line in record.missing if job.analysed and line.startswith(NO_TRUTH)]
         if job.analysed and (newest is None or job.cycle > newest[0].cycle):
             newest = job, record
     if times := sorted(set(lacking)):

@@ -165,7 +165,7 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
             parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
         if forecast.start is not None:
             parts += _shocks(job, forecast.start, forecast.before, ensemble, missing)
-    if "truth" in config.verify.against and job.analysed and job.cycle not in reference.truth:
+    if "truth" in config.verify.against and job.cycle not in reference.truth:
         missing.append(f"{NO_TRUTH} {format_time(job.cycle)}")
     return Record(job.cycle, job.split, tuple(parts), tuple(missing), fingerprint(config, job))
 

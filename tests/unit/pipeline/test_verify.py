@@ -364,6 +364,22 @@ def test_what_comes_late_is_scored_then(write_run: WriteRun, truth_file: dict[st
     assert {r.target for r in verify(late).rows} == {"withheld", "truth"}
 
 
+def test_a_truth_that_comes_late_is_used_also_where_there_is_only_a_forecast(
+    write_run: WriteRun, truth_file: dict[str, object], tmp_path: Path
+) -> None:
+    there = Path(str(truth_file["files"][0]))  # type: ignore[index]
+    with xr.open_dataset(there) as whole:
+        whole.load().isel(time=slice(0, 2)).to_netcdf(tmp_path / "early.nc", engine="netcdf4")
+    complete = there.read_bytes()
+    shutil.copy(tmp_path / "early.nc", there)
+    config = write_run(cycles=2, truth=truth_file, report=False, against=["truth"])
+    _forecast(config, START, (12, 36))
+    early = verify(config)
+    assert {line.lead for line in early.more.by_lead} == {0.0, 12.0} and early.missing == ()
+    there.write_bytes(complete)
+    assert {line.lead for line in verify(config).more.by_lead} == {0.0, 12.0, 36.0}
+
+
 def test_a_damaged_statistics_file_is_made_again(write_run: WriteRun, truth_file: dict[str, object]) -> None:
     config = write_run(cycles=2, truth=truth_file, report=False)
     first = verify(config)
