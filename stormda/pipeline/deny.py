@@ -43,8 +43,8 @@ from stormda.types import Array, Progress, silent
 from stormda.variables import Channel
 from stormda.verification.compare import Part, Scoring, against_observations, against_truth
 from stormda.verification.intervals import intervals
+from stormda.verification.lines import Score
 from stormda.verification.report import number
-from stormda.verification.summary import Score
 from stormda.verification.tally import Key, Tally
 
 _SIDES = ("background", "analysis")

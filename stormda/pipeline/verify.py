@@ -29,9 +29,10 @@ from stormda.store.publish import write_json, write_text
 from stormda.time import format_time, stamp
 from stormda.types import Progress, silent
 from stormda.verification.compare import NO_LEAD, Part
+from stormda.verification.lines import Line, Row, Summary
 from stormda.verification.report import Section, Snapshot, cycle_page, map_sections, number, verification_page
 from stormda.verification.statistics import Record, read_record, write_record
-from stormda.verification.summary import Line, Row, Summary, by_cycle, overview, summarise
+from stormda.verification.summary import by_cycle, overview, summarise
 from stormda.verification.tally import Tally
 
 log = logging.getLogger(__name__)

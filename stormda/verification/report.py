@@ -22,11 +22,11 @@ from stormda.time import format_time
 from stormda.types import Array
 from stormda.variables import Channel
 from stormda.verification.compare import labels_of
+from stormda.verification.lines import Row, Summary
 from stormda.verification.maps import Scale, field_map, observation_map
 from stormda.verification.picture import Picture, Section
 from stormda.verification.plots import rank_histogram, time_series
 from stormda.verification.sections import sections_of
-from stormda.verification.summary import Row, Summary
 
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
 _TARGETS = {

@@ -10,9 +10,9 @@ from stormda.grid import Grid
 from stormda.types import Array
 from stormda.verification.compare import ALL
 from stormda.verification.diagrams import Band, event_diagram, score_lines, spectrum_diagram
+from stormda.verification.lines import EventScores, Line, Score, Spectrum, Summary
 from stormda.verification.maps import Scale, station_map
 from stormda.verification.picture import Picture, Section, Table
-from stormda.verification.summary import EventScores, Line, Score, Spectrum, Summary
 
 _FIGURES = 8  # of one kind on a page; a page with more would be too heavy to open
 _WORST = 10  # stations in the table
