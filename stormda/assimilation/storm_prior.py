@@ -107,7 +107,7 @@ class StormPrior:
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B.
 
-        Draws around a background are as wide as its errors, where they are known.
+        Draws around a background are as wide as its errors, where these are known; a member's own past has none.
         """
         past, season = _batched(history), _season(time)
 
@@ -115,7 +115,7 @@ class StormPrior:
             d: Tensor = self.model(x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1), *past, season)[0]
             return d.to(x_BCHW.dtype)
 
-        if self.background is None or not bool(history.mask.any()):
+        if self.background is None or not bool(history.mask.any()) or history.mean.ndim == 5:
             return denoise
         return widened(denoise, self._background(history, time), float(self.background.width))
 

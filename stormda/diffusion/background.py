@@ -11,8 +11,8 @@ carried from analysis to analysis: it knows where observations have been.
 
 At noise level sigma the error covariance of the denoised state is then near share(sigma) (B^-1 + I / sigma^2)^-1.
 
-What a network draws is spread less than its errors are: it knows those on the fields that it has learned. So its draws
-are widened around b: where x was one, x' = b + w (x - b) is, and their denoiser is
+Given a past with errors, a network takes its forecast for better than it is. So its draws are widened around b: where x
+was one, x' = b + w (x - b) is, and their denoiser is
 
     D'(x'; sigma) = b + w (D(b + (x' - b) / w; sigma / w) - b)
 """

@@ -155,7 +155,8 @@ def test_draws_are_widened_around_the_background_where_there_is_one(tmp_path: Pa
     b = d(plain.model.guess(past.mean[None], past.error[None], past.mask[None]).mean, torch.tensor(plain.sigma_max))
     expected = b + 1.25 * (d(b + (x - b) / 1.25, least) - b)
     torch.testing.assert_close(wide.denoiser(past, TIME)(x, level), expected)
-    torch.testing.assert_close(wide.denoiser(nothing, TIME)(x, level), plain.denoiser(nothing, TIME)(x, level))
+    for other in (nothing, history(3)):  # no past; one past a member
+        torch.testing.assert_close(wide.denoiser(other, TIME)(x, level), plain.denoiser(other, TIME)(x, level))
 
 
 def test_what_it_carries_is_for_its_own_eofs(tmp_path: Path) -> None:
