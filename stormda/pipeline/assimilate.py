@@ -22,6 +22,7 @@ from stormda.operators.correlate import decorrelation
 from stormda.operators.stack import Stack
 from stormda.pipeline import build
 from stormda.pipeline.bias import find_bias, learned_from
+from stormda.pipeline.cycle_report import write_report
 from stormda.pipeline.history import Past, find_past
 from stormda.pipeline.nwp_error import elsewhere
 from stormda.pipeline.observed import observe
@@ -32,6 +33,8 @@ from stormda.time import Window, format_time
 from stormda.types import Array, Mapping2, Progress, silent
 
 log = logging.getLogger(__name__)
+
+_STEPS = ("background", "operators and quality control", "posterior")
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,12 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
         observations = correct(observations, estimate(known, observations, job.cycle, config.quality.bias))
     absent = tuple(sorted(set(config.observations.sources) - set(observations["source"].tolist())))
     if not dry_run:
+        read = perf_counter()
         product = _draw(job, past, observations, backgrounds, known)
-        publish(job, product)
+        spent = {"history and observations": round(read - start, 3), **product.seconds}
+        publish(job, replace(product, seconds=spent))
+        if config.assimilate.report:
+            write_report(config, job.cycle, job.split)
         observations = product.observations
     seconds = round(perf_counter() - start, 2)
     where = format_time(job.cycle), job.split, str(job.folder)
@@ -149,14 +156,17 @@ def _draw(
     z is standardised, x = decode(z) physical; H acts on x, so that H(decode(z)) is what the posterior sees.
     """
     config, prior, cycle = job.config, job.prior, job.cycle
+    clock = [perf_counter()]
     settings = methods.Settings.of(config, build.sampler(config))
     decode = prior.normaliser.decoder(cycle)
     z_background = _background(job, past, settings, backgrounds)
     background = decode(z_background)
+    clock.append(perf_counter())
 
     seen = observe(config, prior, cycle, past, observations, background)
     operator, observations, rows, checked = seen.operator, seen.observations, seen.rows, seen.checked
 
+    clock.append(perf_counter())
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
     if job.instead is not None:
         checked = checked.replace(qc=np.where(keep, np.int32(QC.NOT_ASSIMILATED), checked["qc"]))
@@ -172,6 +182,7 @@ def _draw(
         z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
     _sane(z_analysis, "analysis", config, cycle)
     analysis = decode(z_analysis)
+    clock.append(perf_counter())
 
     n = len(observations)
     return Product(
@@ -184,6 +195,7 @@ def _draw(
         history=past.origin,
         settings=settings,
         bias=learned_from(config, bias, seen.checked, seen.background),
+        seconds=dict(zip(_STEPS, np.diff(clock).round(3).tolist(), strict=True)),
     )
 
 

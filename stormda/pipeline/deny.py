@@ -11,7 +11,7 @@ Its interval is a block bootstrap over analysis times of both runs together, so 
 not count as a difference.
 
     <run_dir>/denied/without-<source>/                               the run without it; what is there is not made again
-    <run_dir>/verification/<method>/without-<source>/scores.json     the changes
+    <run_dir>/verification/<method>/without-<source>/{scores.json,report.html}  the changes
 """
 
 __all__ = ["DenyResult", "DenyRow", "deny"]
@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,6 @@ import numpy as np
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing
-from stormda.metrics.base import Metric, Sums
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
 from stormda.pipeline.assimilate import assimilate
@@ -37,15 +36,16 @@ from stormda.pipeline.verify_truth import Reference, on_grid, optional, read_ref
 from stormda.store.analysis import read_analysis
 from stormda.store.feedback import read_feedback
 from stormda.store.provenance import provenance
-from stormda.store.publish import write_json
+from stormda.store.publish import write_json, write_text
 from stormda.time import format_time
 from stormda.types import Array, Progress, silent
 from stormda.variables import Channel
-from stormda.verification.compare import Part, Scoring, against_observations, against_truth
-from stormda.verification.intervals import intervals
+from stormda.verification.changes import Change, compare, per_cent
+from stormda.verification.compare import ALL, Part, Scoring, against_observations, against_truth
+from stormda.verification.denial_page import denial_page
 from stormda.verification.lines import Score
 from stormda.verification.report import number
-from stormda.verification.tally import Key, Tally
+from stormda.verification.tally import Tally
 
 _SIDES = ("background", "analysis")
 _SETTINGS = ("channels", "operators", "quality", "history", "gaussian", "storm", "sampler", "guidance", "letkf", "ensf")
@@ -81,14 +81,15 @@ class DenyResult:
     missing: tuple[str, ...]
     files: tuple[str, ...]
 
+    def lead(self) -> str:
+        """What was compared, in one sentence."""
+        when = self.cycles[0] if len(self.cycles) == 1 else f"{self.cycles[0]} to {self.cycles[-1]}"
+        count = f"{len(self.cycles)} {'cycle' if len(self.cycles) == 1 else 'cycles'}"
+        return f"Without '{self.source}', method {self.method}, {count} ({when})."
+
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people: with > without, and the change with its interval."""
-        when = self.cycles[0] if len(self.cycles) == 1 else f"{self.cycles[0]} to {self.cycles[-1]}"
-        title = (
-            f"Without '{self.source}', method {self.method}, {len(self.cycles)} "
-            f"{'cycle' if len(self.cycles) == 1 else 'cycles'} ({when}). Each score: with > "
-            "without; a change above 0 says that the source helps."
-        )
+        title = f"{self.lead()} Each score: with > without; a change above 0 says that the source helps."
         columns = ["target", "variable", "side", "n", "RMSE", "change", "CRPS", "change"]
         rows = [
             [
@@ -97,9 +98,9 @@ class DenyResult:
                 row.side,
                 str(row.n),
                 f"{number(row.rmse_with)} > {number(row.rmse_without)}",
-                _per_cent(row.rmse_change),
+                per_cent(row.rmse_change),
                 f"{number(row.crps_with)} > {number(row.crps_without)}",
-                _per_cent(row.crps_change),
+                per_cent(row.crps_change),
             ]
             for row in self.rows
         ]
@@ -137,17 +138,35 @@ def deny(
             ):
                 tally.add(parts)
     progress(f"deny {source} done", len(times), len(times))
-    rows = tuple(_row(key, *both) for key in both[0].keys() if key.region == "all")
-    if not rows:
+    found = [compare(*both, key) for key in both[0].keys() if key.region == ALL]
+    changes = [change for change in found if change is not None]
+    if not changes:
         raise InputError(
             f"nothing could be compared: {'; '.join(missing) or 'neither truth nor observations'}", key="verify"
         )
     text = configuration.dump(config)
-    file = verification_folder(config, method) / _folder(source) / "scores.json"
+    folder = verification_folder(config, method) / _folder(source)
+    files = [folder / "scores.json", *([folder / "report.html"] if config.verify.report else [])]
     result = DenyResult(
-        method, source, tuple(map(format_time, times)), rows, tuple(dict.fromkeys(missing)), (str(file),)
+        method=method,
+        source=source,
+        cycles=tuple(map(format_time, times)),
+        rows=tuple(map(_row, changes)),
+        missing=tuple(dict.fromkeys(missing)),
+        files=tuple(map(str, files)),
     )
-    write_json(file, {"denial": result, "provenance": provenance(text, stage="deny", method=method, denied=source)})
+    facts = provenance(text, stage="deny", method=method, denied=source)
+    if config.verify.report:
+        page = denial_page(
+            source=source,
+            lead=result.lead(),
+            changes=changes,
+            missing=result.missing,
+            facts=facts,
+            configuration=text,
+        )
+        write_text(folder / "report.html", page)
+    write_json(folder / "scores.json", {"denial": result, "provenance": facts})
     return result
 
 
@@ -308,47 +327,18 @@ def _rows(observations: Observations) -> list[tuple[object, ...]]:
     return [key for key, good in zip(_keys(observations), _good(observations), strict=True) if good]
 
 
-def _row(key: Key, with_: Tally, without: Tally) -> DenyRow:
-    (times, before), (_, after) = with_.by_time(key), without.by_time(key)
-    names = ("squared_error", "crps")
-    totals = {f"{n}:{which}": sums.totals[n] for n in names for which, sums in (("with", before), ("without", after))}
-    both = Sums(before.count, before.weight, totals)
-    metrics: Mapping[str, Metric] = {
-        "rmse": lambda own: _change(own, "squared_error", 0.5),
-        "crps": lambda own: _change(own, "crps", 1.0),
-    }
-    total, bounds = both.together(), intervals(both, metrics)
-    scores = {name: _score(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
-    value = {name: float(total.mean(name)[0]) for name in totals}
+def _row(change: Change) -> DenyRow:
     return DenyRow(
-        target=key.target,
-        variable=key.variable,
-        unit=key.unit,
-        side=key.side,
-        n=int(both.count.sum()),
-        cycles=len(times),
-        rmse_with=value["squared_error:with"] ** 0.5,
-        rmse_without=value["squared_error:without"] ** 0.5,
-        rmse_change=scores["rmse"],
-        crps_with=value["crps:with"],
-        crps_without=value["crps:without"],
-        crps_change=scores["crps"],
+        target=change.target,
+        variable=change.variable,
+        unit=change.unit,
+        side=change.side,
+        n=change.n,
+        cycles=change.cycles,
+        rmse_with=change.rmse,
+        rmse_without=change.rmse_other,
+        rmse_change=change.rmse_change,
+        crps_with=change.crps,
+        crps_without=change.crps_other,
+        crps_change=change.crps_change,
     )
-
-
-def _change(sums: Sums, name: str, power: float) -> Array:
-    before, after = sums.mean(f"{name}:with"), sums.mean(f"{name}:without")
-    ratio = np.divide(after, before, out=np.full(after.shape, np.nan), where=before > 0)
-    return np.asarray(100.0 * (ratio**power - 1.0))
-
-
-def _score(value: float, bounds: tuple[float, float]) -> Score:
-    low, high = bounds
-    return Score(*(v if np.isfinite(v) else None for v in (value, low, high)))
-
-
-def _per_cent(score: Score) -> str:
-    if score.value is None:
-        return "-"
-    interval = "" if score.low is None or score.high is None else f" ({score.low:+.1f} to {score.high:+.1f})"
-    return f"{score.value:+.1f} %{interval}"

@@ -11,7 +11,8 @@ The folder appears at once and complete, or not at all.
 
 __all__ = ["Job", "Product", "publish", "tally"]
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ class Product:
         history: where the past came from: `analysis`, `archive` or `cold start`.
         settings: how the members were drawn.
         bias: of stations, after this analysis; None where none is learned.
+        seconds: that each step took, in their order.
     """
 
     background: Tensor
@@ -95,6 +97,7 @@ class Product:
     history: str
     settings: Settings
     bias: pd.DataFrame | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def publish(job: Job, product: Product) -> None:
@@ -167,6 +170,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
         "seed": job.config.assimilate.seed,
         "members": len(product.analysis),
         "history": product.history,
+        "seconds": dict(product.seconds),
         "counts": dict.fromkeys(job.config.observations.sources, {}) | counts(product.observations),
         "sampler": product.settings.facts(),
         "inputs": _inputs(job, product.observations),

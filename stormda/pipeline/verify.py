@@ -6,38 +6,35 @@ the sum of its days, whichever processes scored them, and a cycle that is scored
 One missing or broken file costs only its own part: it is named in the result and in the report, the rest is scored.
 """
 
-__all__ = ["VerifyResult", "cycle_report", "verify"]
+__all__ = ["VerifyResult", "verify"]
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import InputError, InputMissing
+from stormda.pipeline.cycle_report import cycle_report, snapshot_of
 from stormda.pipeline.layout import analysis_folder, verification_folder
-from stormda.pipeline.verify_score import NO_TRUTH, Job, find_jobs, fingerprint, known, score, statistics_file
-from stormda.pipeline.verify_truth import Reference, on_grid, optional, read_reference, scoring_of
-from stormda.store.analysis import read_analysis
-from stormda.store.feedback import read_feedback
+from stormda.pipeline.verify_score import NO_TRUTH, Job, analysed, find_jobs, fingerprint, known, score, statistics_file
+from stormda.pipeline.verify_truth import Reference, optional, read_reference, scoring_of
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_json, write_text
 from stormda.time import format_time, stamp
 from stormda.types import Progress, silent
 from stormda.verification.compare import NO_LEAD, Part
 from stormda.verification.lines import Line, Row, Summary
-from stormda.verification.report import Section, Snapshot, cycle_page, map_sections, number, verification_page
+from stormda.verification.report import Snapshot, map_sections, number, verification_page
+from stormda.verification.scorecards import cards_of
 from stormda.verification.statistics import Record, read_record, write_record
 from stormda.verification.summary import by_cycle, overview, summarise
 from stormda.verification.tally import Tally
 
 log = logging.getLogger(__name__)
-
-_SIDES = ("analysis", "background")
 
 
 @dataclass(frozen=True)
@@ -188,24 +185,9 @@ def _wanted(config: Config, part: Part) -> bool:
 
 def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:
     """What the maps of an analysis show; what cannot be read has been told of."""
-    analysis, background = (optional(lambda n=n: read_analysis(job.folder / f"{n}.nc"), []) for n in _SIDES)  # type: ignore[misc]
-    feedback = optional(lambda: read_feedback(job.folder / "feedback.nc"), [])
-    if analysis is None:
-        return None
     if job.cycle not in reference.truth:
         reference = read_reference(config, [job.cycle], [])
-    truth = reference.truth.get(job.cycle, {})
-    return Snapshot(
-        cycle=job.cycle,
-        split=job.split,
-        channels=analysis.state.channels,
-        grid=analysis.state.grid,
-        analysis=analysis.mean,
-        spread=analysis.spread,
-        background=None if background is None else background.mean,
-        truth=optional(lambda: on_grid(truth, analysis.state.grid), []) or {},
-        observations=None if feedback is None else feedback.observations,
-    )
+    return snapshot_of(job.folder, job.cycle, job.split, reference.truth.get(job.cycle, {}), [])
 
 
 def _folder(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> Path:
@@ -230,6 +212,7 @@ def _publish(
     folder, singles = _folder(config, result.method, cycles), by_cycle(tally)
     files = [folder / "scores.json"]
     sections = map_sections(snapshot) if snapshot else ()
+    cards = cards_of(tally, _others(config, result.method, tally)) if config.verify.report else {}
     if config.verify.report and (
         cycles is None or len(set(cycles)) > 1
     ):  # of one time there is the page of its analysis
@@ -244,37 +227,36 @@ def _publish(
             missing=result.missing,
             facts=facts,
             configuration=text,
+            tally=tally,
+            cards=cards,
         )
         write_text(folder / "report.html", page)
         files.append(folder / "report.html")
     if snapshot is not None:
-        files.append(cycle_report(config, result.method, snapshot, newest, facts, sections))
+        files.append(cycle_report(config, snapshot, newest, sections=sections))
     done = replace(result, files=tuple(str(f) for f in files))
-    write_json(folder / "scores.json", {"scores": done, "by_cycle": singles, "provenance": facts})
+    write_json(folder / "scores.json", {"scores": done, "by_cycle": singles, "score_cards": cards, "provenance": facts})
     return done
 
 
-def cycle_report(
-    config: Config,
-    method: str,
-    snapshot: Snapshot,
-    parts: Sequence[Part],
-    facts: Mapping[str, Any],
-    sections: Sequence[Section] | None = None,
-) -> Path:
-    """Write `report.html` beside an analysis: maps, what became of the observations, its scores; returns the path."""
-    path = analysis_folder(config, method, snapshot.cycle, snapshot.split) / "report.html"
-    page = cycle_page(
-        method=method,
-        members=max((p.members for p in parts), default=config.assimilate.ensemble),
-        rows=overview(Tally.of(parts)),
-        snapshot=snapshot,
-        sections=map_sections(snapshot) if sections is None else sections,
-        facts=facts,
-        configuration=configuration.dump(config),
-    )
-    write_text(path, page)
-    return path
+def _others(config: Config, method: str, tally: Tally) -> dict[str, Tally]:
+    """The sums of other methods of the run folder, of the same analysis times."""
+    times, found = set(tally.cycles()), {}
+    root = verification_folder(config, method).parent
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.name == method or not (folder / "statistics").is_dir():
+            continue
+        other = Tally()
+        for cycle, split in analysed(config, folder.name):
+            name = analysis_folder(config, folder.name, cycle, split).name
+            file = folder / "statistics" / f"{name}.parquet"
+            if cycle not in times or not file.exists():
+                continue
+            record = optional(lambda file=file: read_record(file), [])  # type: ignore[misc]
+            other.add(part for part in (record.parts if record else ()) if _wanted(config, part))
+        if other:
+            found[folder.name] = other
+    return found
 
 
 def _cells(row: Row) -> list[str]:

@@ -4,7 +4,7 @@ What an analysis time adds to the scores is kept in its statistics file; it is m
 of has changed, where something was missing, or where other scores are asked for.
 """
 
-__all__ = ["NO_TRUTH", "Forecast", "Job", "find_jobs", "fingerprint", "known", "score", "statistics_file"]
+__all__ = ["NO_TRUTH", "Forecast", "Job", "analysed", "find_jobs", "fingerprint", "known", "score", "statistics_file"]
 
 import hashlib
 import json
@@ -82,15 +82,16 @@ class Job:
         return [*own, *dict.fromkeys(ahead)]
 
 
+def analysed(config: Config, method: str) -> list[tuple[np.datetime64, int]]:
+    """Analysis time and split of every analysis, and of those that only statistics are left of, in order."""
+    seeds, statistics = config.quality.withhold.seeds, verification_folder(config, method) / "statistics"
+    return sorted({*_named(config.run / "analyses" / method, seeds), *_named(statistics, seeds)})
+
+
 def find_jobs(config: Config, method: str) -> dict[tuple[np.datetime64, int], Job]:
     """All that could be scored, by analysis time and split: analyses, forecasts, statistics whose files are gone."""
-    seeds = config.quality.withhold.seeds
     forecasts = _forecasts(config, method)
-    found = {
-        *_named(config.run / "analyses" / method, seeds),
-        *_named(verification_folder(config, method) / "statistics", seeds),
-        *forecasts,
-    }
+    found = {*analysed(config, method), *forecasts}
     return {
         (cycle, split): Job(
             cycle, split, analysis_folder(config, method, cycle, split), tuple(forecasts.get((cycle, split), ()))

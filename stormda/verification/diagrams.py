@@ -1,14 +1,18 @@
 """Figures of probabilities, scales and divided scores: pure functions from arrays to the bytes of a PNG file."""
 
-__all__ = ["Band", "event_diagram", "score_lines", "spectrum_diagram"]
+__all__ = ["Band", "event_diagram", "score_lines", "spectrum_diagram", "spectrum_figure"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stormda.types import Array
 from stormda.verification.plots import COLOURS, figure, png, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,11 @@ def event_diagram(
 
 
 def spectrum_diagram(wavelength: Array, powers: Mapping[str, Array], *, unit: str, title: str) -> bytes:
+    """The PNG file of `spectrum_figure`."""
+    return png(spectrum_figure(wavelength, powers, unit=unit, title=title))
+
+
+def spectrum_figure(wavelength: Array, powers: Mapping[str, Array], *, unit: str, title: str) -> "Figure":
     """Power by wavelength (grid points), both logarithmic, the largest scale on the left.
 
     Args:
@@ -75,7 +84,7 @@ def spectrum_diagram(wavelength: Array, powers: Mapping[str, Array], *, unit: st
     axes.invert_xaxis()
     tidy(axes)
     drawn.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return png(drawn)
+    return drawn
 
 
 def score_lines(

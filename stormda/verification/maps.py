@@ -6,7 +6,7 @@ https://www.naturalearthdata.com), packed with the library so that nothing is fe
 colours, differences diverging ones about zero.
 """
 
-__all__ = ["Scale", "field_map", "observation_map", "station_map"]
+__all__ = ["Scale", "field_figure", "field_map", "observation_figure", "observation_map", "station_map"]
 
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 3.0  # inches
 _STYLE = {"used": ("#0072B2", "o"), "withheld": ("#E69F00", "^"), "rejected": ("#CC3311", "x")}
+_CHECKS = (("#CC3311", "x"), ("#882255", "+"), ("#000000", "1"), ("#009E73", "s"), ("#CC79A7", "D"), ("#7F7F7F", "v"))
+"""Of what was rejected, check by check: crosses first, then hollow marks, so that colours are not needed."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Scale:
 
 
 def field_map(grid: Grid, field_HW: Array, *, title: str, unit: str, scale: Scale) -> bytes:
+    """The PNG file of `field_figure`."""
+    return png(field_figure(grid, field_HW, title=title, unit=unit, scale=scale))
+
+
+def field_figure(grid: Grid, field_HW: Array, *, title: str, unit: str, scale: Scale) -> "Figure":
     """A field as coloured cells; each cell is one grid point, nothing is smoothed."""
     drawn, axes = _frame(grid, title)
     latitude, longitude = (grid.latitude, grid.longitude) if grid.is_regular else grid.fields
@@ -65,28 +72,36 @@ def field_map(grid: Grid, field_HW: Array, *, title: str, unit: str, scale: Scal
     bar.ax.tick_params(labelsize=7)
     bar.ax.locator_params(nbins=4)
     bar.set_label(unit, fontsize=7)
-    return png(drawn)
+    return drawn
 
 
 def observation_map(grid: Grid, places: dict[str, tuple[Array, Array]], *, title: str) -> bytes:
-    """Where observations are: used (blue dots), withheld (orange triangles), rejected (red crosses).
+    """The PNG file of `observation_figure`."""
+    return png(observation_figure(grid, places, title=title))
+
+
+def observation_figure(grid: Grid, places: dict[str, tuple[Array, Array]], *, title: str) -> "Figure":
+    """Where observations are: used (blue dots), withheld (orange triangles), others with a mark and a colour each.
 
     Args:
         grid: its points are the extent of the map.
-        places: by status (latitude [N], longitude [N]), degrees; longitudes in any range.
+        places: by status (latitude [N], longitude [N]), degrees; longitudes in any range. A status is `used`,
+            `withheld` or why a value was rejected; later ones are drawn above earlier ones.
         title: above the map.
     """
     drawn, axes = _frame(grid, title)
     _coast(axes, grid)
     middle = float(grid.fields[1].mean())
+    others = iter(_CHECKS * (1 + len(places) // len(_CHECKS)))
     for status, (latitude, longitude) in places.items():
-        colour, marker = _STYLE[status]
+        colour, marker = _STYLE.get(status) or next(others)
         near = np.mod(longitude - middle + 180.0, 360.0) - 180.0 + middle
         size = float(np.clip(4000 / max(len(near), 1), 5, 26))
-        axes.scatter(near, latitude, s=size, c=colour, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})")
+        hollow = {"facecolors": "none", "edgecolors": colour} if marker in "sDv" else {"c": colour}
+        axes.scatter(near, latitude, s=size, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})", **hollow)
     style = {"ncols": 3, "frameon": False, "fontsize": 7, "handletextpad": 0.0, "columnspacing": 0.6}
     drawn.legend(loc="outside lower center", **style)
-    return png(drawn)
+    return drawn
 
 
 def station_map(grid: Grid, places: Array, values: Array, *, title: str, unit: str, scale: Scale) -> bytes:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and the text for those who cannot see it."""
+    """A PNG file, the text for those who cannot see it, and words below it."""
 
     data: bytes
     alt: str
+    caption: str = ""
 
     @property
     def base64(self) -> str:
@@ -37,3 +38,8 @@ class Section:
     pictures: tuple[Picture, ...]
     tables: tuple[Table, ...] = ()
     text: str = ""
+
+    @property
+    def id(self) -> str:
+        """For links on the page: the title in small letters and hyphens."""
+        return "-".join(self.title.lower().split())

@@ -10,6 +10,7 @@ __all__ = [
     "figure",
     "panels",
     "png",
+    "rank_figure",
     "rank_histogram",
     "score_bars",
     "tidy",
@@ -82,6 +83,13 @@ def time_series(
 def rank_histogram(
     counts: Mapping[str, Array], *, limits: Mapping[str, float] | None = None, title: str = "rank histogram"
 ) -> bytes:
+    """The PNG file of `rank_figure`."""
+    return png(rank_figure(counts, limits=limits, title=title))
+
+
+def rank_figure(
+    counts: Mapping[str, Array], *, limits: Mapping[str, float] | None = None, title: str = "rank histogram"
+) -> "Figure":
     """How often the reference had each rank among the members, beside the flat line of a calibrated ensemble.
 
     Args:
@@ -107,7 +115,7 @@ def rank_histogram(
     axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.3 * tallest)))
     tidy(axes)
     axes.legend(frameon=False, fontsize=8)
-    return png(drawn)
+    return drawn
 
 
 def score_bars(

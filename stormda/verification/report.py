@@ -6,7 +6,6 @@ look are in `templates/report/`; here are only the numbers and pictures that go 
 
 __all__ = ["Picture", "Section", "Snapshot", "cycle_page", "map_sections", "render", "verification_page"]
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,12 +20,17 @@ from stormda.observations import QC, Observations
 from stormda.time import format_time
 from stormda.types import Array
 from stormda.variables import Channel
+from stormda.verification.changes import Change
 from stormda.verification.compare import labels_of
+from stormda.verification.coverage import coverage_map, coverage_section
+from stormda.verification.departures import departures_section
 from stormda.verification.lines import Row, Summary
-from stormda.verification.maps import Scale, field_map, observation_map
-from stormda.verification.picture import Picture, Section
+from stormda.verification.maps import Scale, field_map
+from stormda.verification.picture import Picture, Section, Table
 from stormda.verification.plots import rank_histogram, time_series
+from stormda.verification.scorecards import cards_section
 from stormda.verification.sections import sections_of
+from stormda.verification.tally import Tally
 
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
 _TARGETS = {
@@ -76,8 +80,23 @@ def verification_page(
     missing: Sequence[str],
     facts: Mapping[str, Any],
     configuration: str,
+    tally: Tally,
+    cards: Mapping[str, Sequence[Change]],
 ) -> str:
-    """The page of a verification: rows of the table, scores of every cycle, maps of one analysis (`map_sections`)."""
+    """The page of a verification.
+
+    Args:
+        method, lead: what was scored.
+        rows: of the overview.
+        more: every other score.
+        by_cycle: the scores of every cycle.
+        snapshot, sections: one analysis and its maps (`map_sections`).
+        missing: what was not there.
+        facts, configuration: how it was made.
+        tally: of the period, whose departures are drawn.
+        cards: changes against other methods (`scorecards.cards_of`).
+    """
+    departures = departures_section(tally)
     return render(
         "verification.html",
         title=f"Verification of method {method}",
@@ -87,6 +106,8 @@ def verification_page(
         how=_how(rows),
         ranks=_rank_pictures(rows),
         series=_series_pictures(by_cycle),
+        cards=cards_section(method, cards),
+        departures=departures if departures.tables else None,
         more=sections_of(more, None if snapshot is None else snapshot.grid),
         sections=sections,
         shown=_called(snapshot) if snapshot else "",
@@ -105,17 +126,35 @@ def cycle_page(
     sections: Sequence[Section],
     facts: Mapping[str, Any],
     configuration: str,
+    recent: Tally | None = None,
+    timing: Sequence[tuple[str, float]] = (),
+    notes: Sequence[str] = (),
 ) -> str:
-    """The page of one analysis, with its maps (`map_sections`)."""
+    """The page of one analysis.
+
+    Args:
+        method, members: of the analysis.
+        rows: its scores (`summary.overview`).
+        snapshot: its fields and observations.
+        sections: its maps (`map_sections`).
+        facts, configuration: how it was made.
+        recent: departures of this analysis and of those before it.
+        timing: what took how long, s.
+        notes: what was not there, or is not as it should be.
+    """
+    seen, when = snapshot.observations, format_time(snapshot.cycle)
     return render(
         "cycle.html",
-        title=f"Analysis of {format_time(snapshot.cycle)}",
+        title=f"Analysis of {when}",
         lead=f"Method {method}, {members} members, {snapshot.grid}, {', '.join(c.name for c in snapshot.channels)}.",
         rows=rows,
         how=_how(rows),
         sections=sections,
-        counts=_counts(snapshot.observations),
-        missing=(),
+        coverage=None if seen is None else coverage_section(snapshot.grid, seen, when),
+        departures=None if not recent else departures_section(recent),
+        ranks=_rank_pictures(rows),
+        timing=_timing(timing),
+        missing=notes,
         facts=facts,
         configuration=configuration,
     )
@@ -160,7 +199,8 @@ def _channel_maps(snapshot: Snapshot, index: int, channel: Channel) -> list[Pict
     pictures = [_field(snapshot, channel, *field) for field in fields]
     if snapshot.observations is not None:
         own = snapshot.observations.where(labels_of(snapshot.observations, snapshot.channels) == channel.name)
-        pictures.append(_places(snapshot, channel.info.long_name, own))
+        if len(own):
+            pictures.append(_places(snapshot, channel.info.long_name, own))
     return pictures
 
 
@@ -170,7 +210,8 @@ def _field(snapshot: Snapshot, channel: Channel, title: str, field_HW: Array, sc
         f"Map of the {title} of {channel.info.long_name}, {format_time(snapshot.cycle)}: "
         f"from {field_HW.min():.4g} to {field_HW.max():.4g} {unit}, on average {mean:.4g} {unit}."
     )
-    return Picture(field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale), alt)
+    told = f"{field_HW.min():.4g} to {field_HW.max():.4g}, mean {mean:.4g} {unit}"
+    return Picture(field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale), alt, told)
 
 
 def _also_observed(snapshot: Snapshot, observations: Observations) -> list[Section]:
@@ -185,19 +226,7 @@ def _also_observed(snapshot: Snapshot, observations: Observations) -> list[Secti
 
 
 def _places(snapshot: Snapshot, what: str, observations: Observations) -> Picture:
-    own = observations.where(observations["qc"] != QC.OUTSIDE_GRID)
-    status = _status(own)
-    places = {
-        s: (own["latitude"][status == s], own["longitude"][status == s]) for s in ("used", "withheld", "rejected")
-    }
-    told = ", ".join(f"{len(latitude)} {s}" for s, (latitude, _) in places.items())
-    alt = f"Map of the observations of {what}, {format_time(snapshot.cycle)}: {told}."
-    return Picture(observation_map(snapshot.grid, places, title="observations"), alt)
-
-
-def _status(observations: Observations) -> Array:
-    good, withheld = observations["qc"] == QC.USED, observations["withheld"].astype(bool)
-    return np.where(good, np.where(withheld, "withheld", "used"), "rejected")
+    return coverage_map(snapshot.grid, observations, what, format_time(snapshot.cycle), "observations")
 
 
 def _rank_pictures(rows: Sequence[Row]) -> list[Picture]:
@@ -275,14 +304,9 @@ def _how(rows: Sequence[Row]) -> str:
     return text + "Spread/skill counts the observation error where observations are the reference."
 
 
-def _counts(observations: Observations | None) -> list[tuple[str, str, str, int]]:
-    if observations is None:
-        return []
-    status = _status(observations)
-    why = np.array([QC(int(code)).words for code in observations["qc"]], dtype=object)
-    words = np.where(status == "rejected", "not used: " + why, status)
-    table = Counter(zip(observations["source"].astype(str), observations["variable"].astype(str), words, strict=True))
-    return [(str(s), str(v), str(w), n) for (s, v, w), n in sorted(table.items())]
+def _timing(timing: Sequence[tuple[str, float]]) -> Table | None:
+    rows = tuple((what, f"{seconds:.2f}") for what, seconds in timing)
+    return Table("What took how long.", ("step", "seconds"), rows) if rows else None
 
 
 def _called(snapshot: Snapshot) -> str:
