@@ -1,9 +1,12 @@
 """What all tests share: the folder of real data, one thread, no colours."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `far_away`
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small batched products are many times slower with two.
 

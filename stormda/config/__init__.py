@@ -6,6 +6,7 @@ job does the same from a terminal and from cron. An override `key.sub=value` rep
 
     fields     kinds of values, and what a section is
     sources    archive and observations          quality    operators, checks, withheld stations
+    remote     files at URLs
     methods    history, priors, sampler, ...     twin       twin experiments
     cycle      cycles by the clock               nwp        a centre's own model
     verify     against what, events, regions
@@ -18,11 +19,13 @@ __all__ = [
     "ArchiveWorld",
     "AssimilateConfig",
     "BiasConfig",
+    "Box",
     "BufrSource",
     "CheckConfig",
     "Column",
     "Config",
     "CycleConfig",
+    "Dates",
     "EnsfConfig",
     "ErrorModel",
     "ForecastConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "RadarSource",
     "ReaderLimits",
     "RegionConfig",
+    "RemoteConfig",
     "SamplerConfig",
     "Section",
     "SlurmConfig",
@@ -98,6 +102,7 @@ from stormda.config.quality import (
     WithholdConfig,
 )
 from stormda.config.reading import dump, load, schema
+from stormda.config.remote import Box, Dates, RemoteConfig
 from stormda.config.sources import (
     ArchiveConfig,
     BufrSource,

@@ -14,6 +14,7 @@ __all__ = [
     "Seeds",
     "Time",
     "VariableName",
+    "is_url",
     "write_duration",
     "write_path",
 ]
@@ -77,13 +78,18 @@ Duration = Annotated[
 ]
 
 
+def is_url(text: str) -> bool:
+    """Whether a file lies elsewhere: `https://...`, `s3://...`."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
 def write_path(text: str, info: SerializationInfo) -> str:
     """A path as it is, or what the serialisation's context, a function, makes of it."""
-    return str(info.context(text)) if callable(info.context) else text
+    return str(info.context(text)) if callable(info.context) and not is_url(text) else text
 
 
 InputPath = Annotated[str, PlainSerializer(write_path, return_type=str)]
-"""A file to read: below the folder of the configuration unless absolute."""
+"""A file to read: below the folder of the configuration unless absolute; a URL where it says so."""
 
 
 def _seeds(value: Any) -> Any:

@@ -30,6 +30,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stormda.config.fields import ChannelName, Duration, InputPath, Period, Section, Time, VariableName
+from stormda.config.remote import Box, Dates
 
 _SIX_HOURS = np.timedelta64(6 * 3600, "s")
 
@@ -38,7 +39,11 @@ class GriddedSource(Section):
     """Files of gridded fields: the archive that a prior learns from, or a truth to verify against."""
 
     kind: Literal["netcdf", "grib", "zarr"] = "netcdf"
-    files: tuple[InputPath, ...] = Field(min_length=1, description="paths, `*` allowed")
+    files: tuple[InputPath, ...] = Field(
+        min_length=1, description="paths, `*` allowed, or URLs (http, https, s3, gs, az); `%Y%m%d%H` with `dates`"
+    )
+    dates: Dates | None = Field(None, description="only these times; they also fill `%Y%m%d%H` in files; empty: all")
+    region: Box | None = Field(None, description="only this part of the fields; empty: all")
     variables: dict[ChannelName, str] = Field(
         default={}, description="channel: name in the file; empty: found by name, standard name and level"
     )
@@ -113,7 +118,11 @@ class ErrorModel(Section):
 class SourceConfig(Section):
     """What every source of observations has."""
 
-    files: tuple[InputPath, ...] = Field(min_length=1, description="paths, `*` allowed")
+    files: tuple[InputPath, ...] = Field(
+        min_length=1, description="paths, `*` allowed, or URLs; `%Y%m%d%H` with `dates`, `{site}` with `sites`"
+    )
+    dates: Dates | None = Field(None, description="the times that fill `%Y%m%d%H` in files")
+    sites: tuple[str, ...] = Field((), description="what fills `{site}` in files, such as the names of radars")
     platform: str = "synop"
     policy: Literal["required", "warn", "optional"] = "warn"
     min_count: int = Field(1, ge=0, description="fewer values in the window than this count as missing")

@@ -23,6 +23,7 @@ from stormda.config.methods import (
 )
 from stormda.config.nwp import NwpConfig
 from stormda.config.quality import OperatorConfig, QualityConfig
+from stormda.config.remote import RemoteConfig
 from stormda.config.sources import ArchiveConfig, ObservationsConfig
 from stormda.config.twin import TwinConfig
 from stormda.config.verify import VerifyConfig
@@ -37,6 +38,7 @@ class Config(Section):
     channels: tuple[ChannelName, ...] = Field(min_length=1)
     archive: ArchiveConfig = ArchiveConfig()
     observations: ObservationsConfig = ObservationsConfig()
+    remote: RemoteConfig = RemoteConfig()
     operators: dict[VariableName, OperatorConfig] = {}
     quality: QualityConfig = QualityConfig()
     history: HistoryConfig = HistoryConfig()

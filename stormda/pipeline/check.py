@@ -20,8 +20,8 @@ from stormda.errors import ConfigError, InputMissing, StormdaError
 from stormda.observations import QC
 from stormda.pipeline import build
 from stormda.pipeline.findings import Finding, Findings, Status
+from stormda.pipeline.inputs import announced, texts_of, to_fetch
 from stormda.pipeline.layout import analysis_folder
-from stormda.sources.files import expand
 from stormda.time import Window, format_time
 
 _FREE = 1 << 30  # bytes that should be free whatever the job
@@ -70,17 +70,21 @@ def _inputs(config: Config) -> Iterator[Finding]:
     built = config.below_run(config.archive.path).exists()
 
     def files(names: Sequence[str], key: str, folders: bool = False) -> Callable[[], str]:
-        return lambda: _counted(expand(names, config.path, key=key, folders=folders))
+        def look() -> str:
+            near, far = announced(config, names, key=key, folders=folders)
+            return ", ".join(text for text in (_counted(near) if near else "", to_fetch(far)) if text)
+
+        return look
 
     def gridded(what: str, source: GriddedSource, key: str, missing: Status) -> Finding:
-        return _look(what, files(source.files, key, source.kind == "zarr"), missing)
+        return _look(what, files(texts_of(config, source), key, source.kind == "zarr"), missing)
 
     for name, source in config.archive.sources.items():
         missing = Status.NOTE if built else Status.MISSING  # The archive that is there does not need them any more.
         yield gridded(f"archive source {name}", source, f"archive.sources.{name}.files", missing)
     for name, observed in config.observations.sources.items():
         key = f"observations.sources.{name}.files"
-        yield _look(f"observation source {name}", files(observed.files, key), _BY_POLICY[observed.policy])
+        yield _look(f"observation source {name}", files(texts_of(config, observed), key), _BY_POLICY[observed.policy])
     if config.verify.truth is not None:
         yield gridded("truth", config.verify.truth, "verify.truth.files", Status.NOTE)
     for name, operator in config.operators.items():
@@ -141,14 +145,18 @@ def _window(config: Config, cycle: np.datetime64) -> Iterator[Finding]:
         yield Finding(Status.BROKEN, f"observations {format_time(cycle)}", error.what, error.hint or "")
         return
     source, usable = observations["source"].astype(str), observations["qc"] == int(QC.USED)
-    for name, wanted in config.observations.sources.items():
+    for name, observed in config.observations.sources.items():
         rows = source == name
-        enough = int(rows.sum()) >= wanted.min_count
+        enough = int(rows.sum()) >= observed.min_count
         detail = f"{int(rows.sum())} values in {window}, {int((rows & usable).sum())} passed the static checks"
-        status = Status.OK if enough else _BY_POLICY[wanted.policy]
-        hint = "" if enough else f"{wanted.min_count} are wanted, policy {wanted.policy}: ingest, or wait for late data"
+        status = Status.OK if enough else _BY_POLICY[observed.policy]
+        hint = (
+            ""
+            if enough
+            else f"{observed.min_count} are wanted, policy {observed.policy}: ingest, or wait for late data"
+        )
         if status is Status.OK and not rows.any():
-            status, hint = Status.NOTE, f"nothing from it here, policy {wanted.policy}: the analysis goes without it"
+            status, hint = Status.NOTE, f"nothing from it here, policy {observed.policy}: the analysis goes without it"
         yield Finding(status, f"{name} {format_time(cycle)}", detail, hint)
 
 

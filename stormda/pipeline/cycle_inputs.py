@@ -16,7 +16,8 @@ import numpy as np
 
 from stormda.config import Config
 from stormda.errors import InputError, InputMissing
-from stormda.sources.files import expand
+from stormda.pipeline.inputs import located, texts_of
+from stormda.sources.urls import is_url
 from stormda.store.ledger import Ledger
 from stormda.types import Progress, silent
 
@@ -31,7 +32,7 @@ def read_new(config: Config, ledger: Ledger, now: np.datetime64, *, progress: Pr
     Raises:
         OutputError: the run folder cannot be written.
     """
-    known, found = ledger.inputs(), _found(config)
+    known, found = ledger.inputs(), _found(config, now)
     new = {
         name: [path for path, signature in files.items() if known.get(f"{name} {path}") != signature]
         for name, files in found.items()
@@ -53,19 +54,19 @@ def read_new(config: Config, ledger: Ledger, now: np.datetime64, *, progress: Pr
     return sum(map(len, new.values())) - bad
 
 
-def _found(config: Config) -> dict[str, dict[Path, str]]:
+def _found(config: Config, now: np.datetime64) -> dict[str, dict[Path, str]]:
     """The files of every source with what tells whether they changed. What is missing is no error here."""
     found: dict[str, dict[Path, str]] = {}
     for name, source in config.observations.sources.items():
         found[name] = {}
-        for text in source.files:
+        for text in texts_of(config, source, now):
             try:
-                paths = expand((text,), config.path, key=f"observations.sources.{name}.files")
+                paths = located(config, [text], key=f"observations.sources.{name}.files")
             except InputMissing:
                 continue
             except InputError as error:  # Of several files one is empty, or a folder.
-                paths = _regular(config, text)
-                log.debug("%s", error)
+                paths = [] if is_url(text) else _regular(config, text)
+                log.log(logging.WARNING if is_url(text) else logging.DEBUG, "%s", error)
             found[name] |= {path: mark for path in paths if (mark := _signature(path))}
     return found
 

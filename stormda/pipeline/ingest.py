@@ -14,9 +14,11 @@ import difflib
 import glob
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +27,12 @@ from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
+from stormda.pipeline.inputs import announced, cache_of, located, origin, texts_of, to_fetch
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.quality.report import counts
 from stormda.quality.static import reach, run_static
 from stormda.sources.bufr import read_bufr
-from stormda.sources.files import expand
+from stormda.sources.cache import Known
 from stormda.sources.ghcnh import read_ghcnh
 from stormda.sources.gridded import read_sources
 from stormda.sources.ioda import read_ioda
@@ -37,7 +40,9 @@ from stormda.sources.isd import read_isd
 from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
 from stormda.sources.radar import read_radar
+from stormda.sources.remote_zarr import remote_store
 from stormda.sources.table import read_table
+from stormda.sources.urls import is_url
 from stormda.sources.vobs import read_vobs
 from stormda.store.archive import Archive, write_archive
 from stormda.store.observations import Input, ObservationStore
@@ -73,6 +78,7 @@ class ArchiveFacts:
     first: str | None = None
     last: str | None = None
     step_hours: float | None = None
+    fetch: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,22 +194,28 @@ def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:
 
 def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
     settings, path = config.archive, config.below_run(config.archive.path)
-    files = {
-        name: expand(s.files, config.path, key=f"archive.sources.{name}.files", folders=s.kind == "zarr")
+    texts = {name: texts_of(config, s) for name, s in settings.sources.items()}
+    how: dict[str, Any] = {
+        name: {"key": f"archive.sources.{name}.files", "folders": s.kind == "zarr"}
         for name, s in settings.sources.items()
     }
-    names = tuple(str(f) for found in files.values() for f in found)
     if dry_run:
-        return ArchiveFacts(str(path), names)
+        looked = [announced(config, texts[name], **how[name]) for name in texts]
+        known = [k for _, far in looked for k in far]
+        names = tuple(str(f) for near, far in looked for f in [*near, *(k.url for k in far)])
+        return ArchiveFacts(str(path), names, fetch=to_fetch(known))
+    files = {name: located(config, texts[name], **how[name], progress=progress) for name in texts}
+    names = tuple(str(f) for found in files.values() for f in found)
     states = read_sources(
         settings.sources,
         config.channels,
         config.path,
         plane=settings.plane,
         periodic=settings.periodic,
+        files=files,
         progress=progress,
     )
-    inputs = {name: [digest(f) for f in found] for name, found in files.items()}
+    inputs = {name: [_identity(config, f) for f in found] for name, found in files.items()}
     archive = write_archive(
         path,
         states,
@@ -213,6 +225,12 @@ def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
         provenance=provenance(configuration.dump(config), inputs=inputs),
     )
     return _facts(archive, path, names)
+
+
+def _identity(config: Config, path: Path) -> Any:
+    """What tells an input from others: its SHA-256, of a file that was fetched also its URL and version."""
+    store = remote_store(path) if path.is_dir() else None
+    return {"url": store.url} if store else origin(config, path) or digest(path)
 
 
 def _simulated(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts | None:
@@ -240,7 +258,7 @@ def _facts(archive: Archive, path: Path, files: tuple[str, ...]) -> ArchiveFacts
 
 
 def _archive_row(facts: ArchiveFacts) -> list[str]:
-    notes = f"{', '.join(facts.channels)} on {facts.grid}" if facts.channels else facts.path
+    notes = f"{', '.join(facts.channels)} on {facts.grid}" if facts.channels else facts.fetch or facts.path
     times = str(facts.times)
     return ["archive", str(len(facts.files)), times, times, _span(facts.first, facts.last), notes]
 
@@ -266,9 +284,11 @@ def _observations(
 ) -> tuple[SourceFacts, ...]:
     """Every source in the order of the configuration: in that order the first of several duplicates is kept."""
     trouble: dict[str, list[StormdaError]] = {name: [] for name in names}
-    files = {name: _files(config, name, trouble[name]) for name in names}
+    if dry_run:
+        return _announced(config, names, named, trouble)
+    files = {name: _files(config, name, trouble[name], progress) for name in names}
     facts = {name: SourceFacts(name, tuple(str(f) for f in files[name])) for name in names}
-    if not dry_run:
+    if files:
         jobs = [job for name in names for job in _jobs(config, name, files[name], trouble[name])]
         for number, job in enumerate(jobs):
             progress(f"{job.source}: {job.path.name}", number, len(jobs))
@@ -282,11 +302,33 @@ def _observations(
     return tuple(replace(facts[name], note=notes[name]) for name in names)
 
 
-def _files(config: Config, name: str, trouble: list[StormdaError]) -> list[Path]:
+def _announced(
+    config: Config, names: list[str], named: bool, trouble: dict[str, list[StormdaError]]
+) -> tuple[SourceFacts, ...]:
+    """What would be read and fetched."""
+    facts = []
+    for name in names:
+        near: list[Path] = []
+        far: list[Known] = []
+        for text in texts_of(config, config.observations.sources[name]):
+            try:
+                here, there = announced(config, [text], key=f"observations.sources.{name}.files")
+            except (InputMissing, InputError) as error:
+                trouble[name].append(error)
+            else:
+                near, far = near + here, far + there
+        notes = [to_fetch(far), *(str(e) for e in trouble[name][:3])]
+        files = tuple(dict.fromkeys([*map(str, near), *(k.url for k in far)]))
+        facts.append(SourceFacts(name, files, note="; ".join(n for n in notes if n)))
+    _judge(config, trouble, named, any(f.files for f in facts))
+    return tuple(facts)
+
+
+def _files(config: Config, name: str, trouble: list[StormdaError], progress: Progress) -> list[Path]:
     found: list[Path] = []
-    for text in config.observations.sources[name].files:
+    for text in texts_of(config, config.observations.sources[name]):
         try:
-            found += expand((text,), config.path, key=f"observations.sources.{name}.files")
+            found += located(config, [text], key=f"observations.sources.{name}.files", progress=progress)
         except (InputMissing, InputError) as error:
             trouble.append(error)
     return list(dict.fromkeys(found))
@@ -295,11 +337,14 @@ def _files(config: Config, name: str, trouble: list[StormdaError]) -> list[Path]
 def _jobs(config: Config, name: str, files: list[Path], trouble: list[StormdaError]) -> list[_Job]:
     """The files of a source as the store knows them: by their names below what all have in common, and their content.
 
-    The common folder is a matter of the configuration alone: new files do not change the names of old ones.
+    The common folder is a matter of the configuration alone: new files do not change the names of old ones. A file from
+    a URL has the name that it has in the cache.
     """
-    base = os.path.commonpath([_folder(config.path(text)) for text in config.observations.sources[name].files])
+    texts, cache = config.observations.sources[name].files, cache_of(config).folder
+    near = [_folder(config.path(text)) for text in texts if not is_url(text)]
     jobs: list[_Job] = []
     for path in files:
+        base = cache if not near or path.is_relative_to(cache) else os.path.commonpath(near)
         relative = os.path.relpath(os.path.abspath(path), base)
         try:
             jobs.append(_Job(name, path, Input(Path(relative).as_posix(), digest(path))))
@@ -313,7 +358,7 @@ def _folder(path: Path) -> str:
     path = Path(os.path.abspath(path))
     if path.exists():
         return str(path.parent)
-    return str(next(p for p in path.parents if not glob.has_magic(str(p))))
+    return str(next(p for p in path.parents if not glob.has_magic(str(p)) and not re.search("[%{]", str(p))))
 
 
 def _one(config: Config, job: _Job, later: list[_Job], now: np.datetime64 | None = None) -> Observations:

@@ -26,6 +26,7 @@ from stormda.config import Config
 from stormda.diffusion.gaussian import Gaussian
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.pipeline import build
+from stormda.pipeline.inputs import located, texts_of
 from stormda.pipeline.nwp import on_grid, past_states, states_at
 from stormda.sources.files import expand
 from stormda.sources.gridded import read_gridded
@@ -131,7 +132,7 @@ def _truth(config: Config, prior: Prior, times: Array) -> State:
         rows, columns = prior.grid.within(archive.grid)
         state = archive.read(archive.find(times))
         return State(state.values[..., rows[:, None], columns], state.channels, prior.grid, state.times)
-    files = expand(source.files, config.path, key="nwp.truth.files", folders=source.kind == "zarr")
+    files = located(config, texts_of(config, source), key="nwp.truth.files", folders=source.kind == "zarr")
     parts = list(
         read_gridded(source, config.channels, files, times=times, grid=prior.grid, regular=True, key="nwp.truth")
     )

@@ -13,7 +13,7 @@ from stormda.config import Config, GriddedSource
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
 from stormda.pipeline import build
-from stormda.sources.files import expand
+from stormda.pipeline.inputs import located, texts_of
 from stormda.sources.gridded import read_gridded
 from stormda.state import State
 from stormda.store.archive import Archive
@@ -108,7 +108,7 @@ def tell(line: str, missing: list[str]) -> None:
 def _read(config: Config, source: GriddedSource, times: Sequence[np.datetime64]) -> dict[np.datetime64, Fields]:
     truth: dict[np.datetime64, Fields] = {}
     key, wanted = "verify.truth", np.asarray(times)
-    files = expand(source.files, config.path, key=f"{key}.files", folders=source.kind == "zarr")
+    files = located(config, texts_of(config, source), key=f"{key}.files", folders=source.kind == "zarr")
     for state in read_gridded(source, config.channels, files, times=wanted, regular=True, key=key):
         for index in np.flatnonzero(np.isin(state.times, wanted)):
             truth.setdefault(state.times[index], {}).update(_fields(state, int(index)))

@@ -27,6 +27,7 @@ from stormda.sources.files import expand
 from stormda.sources.grib import open_grib
 from stormda.sources.layers import Layer, layer_of
 from stormda.sources.netcdf import open_netcdf
+from stormda.sources.urls import moments
 from stormda.sources.zarr import open_zarr
 from stormda.state import State
 from stormda.time import format_time
@@ -53,6 +54,7 @@ def read_sources(
     plane: bool = False,
     periodic: tuple[bool, bool] | None = None,
     key: str = "archive.sources",
+    files: Mapping[str, Sequence[Path]] | None = None,
     progress: Progress = silent,
 ) -> Iterator[State]:
     """Every channel from the sources that have it, on the times that all channels have.
@@ -63,6 +65,7 @@ def read_sources(
         resolve: makes a path of a text of the configuration.
         plane, periodic: of the grid, as in `ArchiveConfig`.
         key: configuration key of the sources, for messages.
+        files: where the files of each source are, if that is known; else what its texts name.
         progress: told about files and times.
 
     Returns:
@@ -75,7 +78,11 @@ def read_sources(
     """
     parts = []
     for name, source in sources.items():
-        paths = expand(source.files, resolve, key=f"{key}.{name}.files", folders=source.kind == "zarr")
+        paths = (
+            expand(source.files, resolve, key=f"{key}.{name}.files", folders=source.kind == "zarr")
+            if files is None
+            else files[name]
+        )
         parts += [_Part(path, source, f"{key}.{name}") for path in paths]
     if not parts:
         raise InputError("no gridded source is configured", key=key)
@@ -263,11 +270,19 @@ def _scan(
                     hint="regrid the files to one grid first",
                 )
             targets[number, channel] = target
-            n = len(layer.times)
-            found[channel].append(_Entries(layer.times, np.full(n, number), np.arange(n)))
+            entry = _dated(layer.times, part)
+            found[channel].append(_Entries(layer.times[entry], np.full(len(entry), number), entry))
         progress("files", number + 1, len(parts))
     joined = {c: _join(entries) for c, entries in found.items() if entries}
     return joined, targets, common if common is not None else Grid(np.zeros(1), np.zeros(1))
+
+
+def _dated(times: Array, part: _Part) -> Array:
+    """Which of the times of a file are wanted [n]."""
+    dates = part.source.dates
+    if dates is None:
+        return np.arange(len(times))
+    return np.flatnonzero(np.isin(times, moments(dates, np.datetime64("now", "s"))))
 
 
 def _join(entries: Sequence[_Entries]) -> _Entries:

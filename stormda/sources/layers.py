@@ -8,11 +8,11 @@
 __all__ = ["Layer", "layer_of"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stormda.config import GriddedSource
+from stormda.config import Box, GriddedSource
 from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.sources.axes import Axis, decode_times, order_longitudes, time_axis
@@ -23,6 +23,7 @@ from stormda.time import format_time
 from stormda.types import Array
 from stormda.variables import Channel
 
+_EDGE = 1e-4  # degrees: a point on the edge of a region is in it
 _MARGIN = 0.05  # of the gross range: model fields overshoot a little (humidity just below zero)
 
 
@@ -50,6 +51,7 @@ class Layer:
     _order: tuple[int, int]
     _columns: Array | None
     _merge: int | None
+    _runs: tuple[int, tuple[slice, ...]] | None = None
 
     def read(self, start: int, stop: int) -> Array:
         """Times start..stop-1 as [T, H, W], float32, in the vocabulary's unit.
@@ -62,7 +64,7 @@ class Layer:
         if self._time is not None:
             block[self._time] = slice(start, stop)
         kept = [i for i, k in enumerate(block) if isinstance(k, slice)]
-        x = self.field.read(tuple(block))
+        x = self._values(block, kept)
         if self._merge is not None:
             x, kept = _first_valid(x, kept.index(self._merge)), [i for i in kept if i != self._merge]
         if self._time is None:
@@ -74,6 +76,14 @@ class Layer:
         x = np.asarray(convert(x, self.unit, self.channel.info.unit), dtype=np.float32)
         self._check(x, start)
         return x
+
+    def _values(self, block: list[int | slice], kept: list[int]) -> Array:
+        """The block; where a region crosses the edge of the file, of both of its parts."""
+        if self._runs is None:
+            return self.field.read(tuple(block))
+        at, runs = self._runs
+        parts = [self.field.read((*block[:at], run, *block[at + 1 :])) for run in runs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=kept.index(at))
 
     def _check(self, x: Array, start: int) -> None:
         bad = ~np.isfinite(x)
@@ -158,10 +168,15 @@ def _layer(channel: Channel, f: Field, source: GriddedSource, key: str) -> Layer
     assert horizontal is not None  # rank has looked
     level = place(f, channel, strict=False) or {}
     block, merge = _block(f, time, horizontal, level, source, key)
-    grid, columns, rows_first = _grid(f, horizontal, key)
+    part, columns = _part(f, horizontal, source.region, key)
+    grid, turned, rows_first = _grid(f, part, key)
     order = (f.dims.index(rows_first[0]), f.dims.index(rows_first[1]))
     at = f.dims.index(time.dims[0]) if time.dims else None
-    return Layer(channel, f, unit, times, grid, key, block, at, order, columns, merge)
+    runs = None
+    if columns is not None:
+        rows, runs = _slice(part[0], horizontal[0]), (order[1], columns)
+        block = (*block[: order[0]], rows, *block[order[0] + 1 :])
+    return Layer(channel, f, unit, times, grid, key, block, at, order, turned, merge, runs)
 
 
 def _unit(channel: Channel, f: Field, source: GriddedSource, key: str) -> str:
@@ -221,6 +236,36 @@ def _chosen(f: Field, dim: str, size: int, source: GriddedSource, key: str) -> i
     if found.size != 1:
         raise InputError(f"'{dim}' has no {source.filter[dim]} but {shown}", file=f.path, key=f"{key}.filter")
     return int(found[0])
+
+
+def _part(
+    f: Field, horizontal: tuple[Axis, Axis], region: Box | None, key: str
+) -> tuple[tuple[Axis, Axis], tuple[slice, ...] | None]:
+    """The axes within a region, and the runs of columns that it takes; the axes as they are where all is wanted."""
+    latitude, longitude = horizontal
+    if region is None:
+        return horizontal, None
+    if len(latitude.dims) == 2:
+        raise InputError(
+            f"'{f.name}' is on a curvilinear grid: no region can be cut out", file=f.path, key=f"{key}.region"
+        )
+    north, east = (np.asarray(a.values, np.float64) for a in horizontal)
+    rows = np.flatnonzero((north >= region.latitude[0] - _EDGE) & (north <= region.latitude[1] + _EDGE))
+    columns = np.arange(east.size)
+    if region.longitude is not None:
+        west, width = region.longitude[0] - _EDGE, np.mod(region.longitude[1] - region.longitude[0], 360.0) or 360.0
+        columns = np.flatnonzero(np.mod(east - west, 360.0) <= width + 2 * _EDGE)
+    if rows.size == 0 or columns.size == 0:
+        raise InputError(f"'{f.name}' has no point in the region", file=f.path, key=f"{key}.region")
+    runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+    cut = replace(latitude, values=latitude.values[rows]), replace(longitude, values=longitude.values[columns])
+    return cut, tuple(slice(int(r[0]), int(r[-1]) + 1) for r in runs)
+
+
+def _slice(part: Axis, whole: Axis) -> slice:
+    """Where the values of an axis, which go one way, lie in the whole of it."""
+    first = int(np.flatnonzero(whole.values == part.values[0])[0])
+    return slice(first, first + part.values.size)
 
 
 def _grid(f: Field, horizontal: tuple[Axis, Axis], key: str) -> tuple[Grid, Array | None, tuple[str, str]]:
