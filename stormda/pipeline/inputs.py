@@ -100,11 +100,8 @@ def to_fetch(known: Sequence[Known]) -> str:
 
 def origin(config: Config, path: Path) -> dict[str, Any] | None:
     """Where a file of the cache came from: URL, size, ETag, SHA-256; None for any other file."""
-    folder = cache_of(config).folder
-    if not path.is_relative_to(folder):
-        return None
-    parts = path.relative_to(folder).parts
-    return cache_of(config).version(f"{parts[0]}://{'/'.join(parts[1:])}")
+    cache = cache_of(config)
+    return cache.version(path) if path.is_relative_to(cache.folder) else None
 
 
 def _there(cache: Cache, text: str, key: str) -> list[str]:

@@ -135,18 +135,19 @@ class Cache:
                 write_bytes(path, data)
         return data
 
-    def version(self, url: str) -> dict[str, Any] | None:
-        """What the cache knows of the version that it holds, for provenance; None where it holds none."""
+    def version(self, path: Path) -> dict[str, Any] | None:
+        """What is known of a file of the cache: URL, size, ETag, SHA-256; None where nothing is."""
         try:
-            facts: dict[str, Any] = json.loads(_beside(self.place(url), ".json").read_text())
+            facts: dict[str, Any] = json.loads(_beside(path, ".json").read_text())
         except (OSError, ValueError):
             return None
         return facts
 
     def _known(self, url: str) -> Identity | None:
         """The version in the cache, where it is whole."""
-        facts, path = self.version(url), self.place(url)
-        if facts is None or not path.is_file() or path.stat().st_size != facts.get("size"):
+        path = self.place(url)
+        facts = self.version(path)
+        if facts is None or facts.get("url") != url or not path.is_file() or path.stat().st_size != facts.get("size"):
             return None
         return Identity(facts["size"], facts.get("etag"), facts.get("modified", 0))
 

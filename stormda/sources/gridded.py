@@ -27,6 +27,7 @@ from stormda.sources.files import expand
 from stormda.sources.grib import open_grib
 from stormda.sources.layers import Layer, layer_of
 from stormda.sources.netcdf import open_netcdf
+from stormda.sources.unpack import fields_within, is_zip
 from stormda.sources.urls import moments
 from stormda.sources.zarr import open_zarr
 from stormda.state import State
@@ -224,7 +225,9 @@ def _states(
     progress: Progress,
 ) -> Iterator[State]:
     channels = [Channel.parse(name) for name in names]
-    with _Files(parts, channels) as files:
+    with ExitStack() as stack:
+        parts = [whole for part in parts for whole in _unpacked(part, stack)]
+        files = stack.enter_context(_Files(parts, channels))
         catalogue, targets, common = _scan(files, parts, channels, grid, progress)
         _check_complete(catalogue, files, parts, names, wanted)
         if regular and not common.is_regular:
@@ -247,6 +250,14 @@ def _states(
             values = np.stack([files.read(c, e.at(chunk), targets) for c, e in catalogue.items()], axis=1)
             yield State(values, tuple(catalogue), grid, chunk)
             progress("times", start + len(chunk), len(times))
+
+
+def _unpacked(part: _Part, stack: ExitStack) -> list[_Part]:
+    """A file as it is; of a ZIP archive the files within, until `stack` is closed."""
+    if part.source.kind == "zarr" or not is_zip(part.path):
+        return [part]
+    inside = stack.enter_context(fields_within(part.path, f"{part.key}.files"))
+    return [_Part(path, part.source.model_copy(update={"kind": kind}), part.key) for path, kind in inside]
 
 
 def _scan(

@@ -12,6 +12,7 @@ are refused; credentials come from the environment.
 
 __all__ = ["SCHEMES", "check_url", "filled", "is_url", "local_name", "moments"]
 
+import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -79,7 +80,10 @@ def _at(text: str, time: datetime) -> str:
 
 
 def local_name(url: str) -> PurePosixPath:
-    """Where the cache keeps a URL: its scheme, host and path as folders, odd characters replaced."""
+    """Where the cache keeps a URL: scheme, host and path as folders, odd characters replaced and told by a hash."""
     parts = urlsplit(url)
-    names = [parts.scheme, parts.netloc, *(p for p in parts.path.split("/") if p not in ("", ".", ".."))]
-    return PurePosixPath(*(re.sub(r"[^\w.,+=@-]", "_", name)[:200] for name in names))
+    names = [n for n in (parts.scheme, parts.netloc, *parts.path.split("/")) if n not in ("", ".", "..")]
+    plain = [re.sub(r"[^\w.,+=@-]", "_", name)[:180] for name in names]
+    if plain[2:] != names[2:]:
+        plain[-1] = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{plain[-1]}"
+    return PurePosixPath(*plain)

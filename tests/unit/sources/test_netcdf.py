@@ -268,7 +268,7 @@ def test_truncated(tmp_path: Path, form: Any, part: float) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"PK\x03\x04....", "a ZIP archive"),
+        (b"PK\x03\x04....", "the ZIP archive is damaged"),
         (b"GRIB....", "a GRIB file"),
         (b"  <!DOCTYPE html>", "a web page"),
         (b'{"message": "quota"}', "a JSON text"),
