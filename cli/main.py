@@ -21,6 +21,7 @@ from .forecast import forecast
 from .ingest import ingest
 from .init import init
 from .inspect import inspect
+from .plot import plot
 from .train import train
 from .twin import twin
 from .verify import verify
@@ -48,6 +49,7 @@ app.command(rich_help_panel="Work")(verify)
 app.add_typer(cycle.app, name="cycle", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(twin)
 app.command(rich_help_panel="Look")(inspect)
+app.command(rich_help_panel="Look")(plot)
 app.command(rich_help_panel="Look")(export)
 app.command(rich_help_panel="Look")(doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Look")

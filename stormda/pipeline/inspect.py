@@ -17,17 +17,17 @@ import yaml
 from stormda import config as configuration
 from stormda.errors import InputError, InputMissing
 from stormda.nn.weights import load_weights
-from stormda.pipeline import inspect_analysis, inspect_netcdf, inspect_run
+from stormda.pipeline import inspect_analysis, inspect_netcdf, inspect_run, inspect_statistics
 from stormda.pipeline.facts import Facts, flatten, text
 from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
 from stormda.time import format_time, hours, parse_time
 
 _KNOWN = (
-    "runs, analyses, forecasts, ensembles, feedback, archive, observation store, weights, scores, provenance, "
-    "configuration"
+    "runs, analyses, forecasts, ensembles, feedback, archive, observation store, weights, scores, statistics, "
+    "provenance, configuration"
 )
-_HDF5, _SAFETENSORS_AT = b"\x89HDF", 8
+_HDF5, _PARQUET, _SAFETENSORS_AT = b"\x89HDF", b"PAR1", 8
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def _reader(path: Path) -> Callable[[Path], tuple[str, Facts]]:
         raise InputError("the file is empty", file=path)
     if start.startswith(_HDF5):
         return inspect_netcdf.describe
+    if start.startswith(_PARQUET):
+        return inspect_statistics.describe
     if path.suffix == ".safetensors" or start[_SAFETENSORS_AT:] == b"{":
         return _weights
     by_suffix = {".json": _json, ".yaml": _config, ".yml": _config}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_WAVES = (2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000)
+"""Wavelengths that are written at an axis: far enough from each other on a logarithmic one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Band:
     """A score along an axis [N], with its interval where it is known (else NaN)."""
@@ -82,6 +86,9 @@ def spectrum_figure(wavelength: Array, powers: Mapping[str, Array], *, unit: str
         )
     axes.set(xscale="log", yscale="log", xlabel="wavelength [grid points]", ylabel=f"power [({unit})$^2$]", title=title)
     axes.invert_xaxis()
+    shown = [w for w in _WAVES if wavelength.min() <= w <= wavelength.max()]
+    axes.set_xticks(shown, [str(w) for w in shown])
+    axes.set_xticks([], minor=True)
     tidy(axes)
     drawn.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return drawn

@@ -65,7 +65,7 @@ def field_figure(grid: Grid, field_HW: Array, *, title: str, unit: str, scale: S
     """A field as coloured cells; each cell is one grid point, nothing is smoothed."""
     drawn, axes = _frame(grid, title)
     latitude, longitude = (grid.latitude, grid.longitude) if grid.is_regular else grid.fields
-    cells = axes.pcolormesh(longitude, latitude, field_HW, shading="nearest", cmap=scale.colours)
+    cells = axes.pcolormesh(longitude, latitude, field_HW, shading="nearest", cmap=scale.colours, rasterized=True)
     cells.set_clim(scale.low, scale.high)
     _coast(axes, grid)
     bar = drawn.colorbar(cells, ax=axes, orientation="horizontal", shrink=0.9, aspect=35, pad=0.02)

@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito (2008), which people with any colour vision c
 
 __all__ = [
     "COLOURS",
+    "FORMS",
     "Line",
     "Panel",
     "figure",
@@ -12,6 +13,7 @@ __all__ = [
     "png",
     "rank_figure",
     "rank_histogram",
+    "rendered",
     "score_bars",
     "tidy",
     "time_series",
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DOTS = 110  # an inch
+_DOTS_ALONE = 220  # of a single picture, which may be printed
 
 
 def figure(width: float, height: float) -> "Figure":
@@ -48,6 +51,26 @@ def png(drawn: "Figure") -> bytes:
     """The bytes of a PNG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+FORMS = ("png", "svg", "pdf")
+"""Of single pictures, by the ending of the file."""
+
+
+def rendered(drawn: "Figure", form: str) -> bytes:
+    """The bytes of a single picture; the same figure gives the same bytes. Text stays text in SVG.
+
+    Args:
+        drawn: the figure.
+        form: one of `FORMS`.
+    """
+    import matplotlib
+
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[form]
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stormda"}):
+        drawn.savefig(buffer, format=form, metadata=metadata, dpi=_DOTS_ALONE)
     return buffer.getvalue()
 
 
