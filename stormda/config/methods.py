@@ -186,7 +186,7 @@ class AssimilateConfig(Section):
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
     batch: int = Field(32, ge=1, description="members at once; less memory when smaller")
     limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
-    report: bool = Field(False, description="write report.html beside each analysis; stormda verify and cycle run do")
+    report: bool = Field(False, description="report.html beside each analysis; verify and cycle run write it too")
 
 
 class ForecastConfig(Section):

@@ -235,7 +235,8 @@ def _extent(source: Source, observations: Observations) -> Grid:
         return Source(source.path, {"analysis": beside}).ensemble("analysis").state.grid
     inside = observations.where(observations["qc"] != QC.OUTSIDE_GRID)
     own = inside if len(inside) else observations
-    return Grid(*(np.linspace(own[n].min() - 1.0, own[n].max() + 1.0, 8) for n in ("latitude", "longitude")))
+    latitude, longitude = (np.linspace(own[n].min() - 1.0, own[n].max() + 1.0, 8) for n in ("latitude", "longitude"))
+    return Grid(latitude, longitude)
 
 
 def _departure_names(source: Source) -> list[str]:

@@ -11,7 +11,7 @@ __all__ = ["Scale", "field_figure", "field_map", "observation_figure", "observat
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def observation_figure(grid: Grid, places: dict[str, tuple[Array, Array]], *, ti
         colour, marker = _STYLE.get(status) or next(others)
         near = np.mod(longitude - middle + 180.0, 360.0) - 180.0 + middle
         size = float(np.clip(4000 / max(len(near), 1), 5, 26))
-        hollow = {"facecolors": "none", "edgecolors": colour} if marker in "sDv" else {"c": colour}
+        hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": colour} if marker in "sDv" else {"c": colour}
         axes.scatter(near, latitude, s=size, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})", **hollow)
     style = {"ncols": 3, "frameon": False, "fontsize": 7, "handletextpad": 0.0, "columnspacing": 0.6}
     drawn.legend(loc="outside lower center", **style)

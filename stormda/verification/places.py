@@ -7,7 +7,7 @@ used is hollow.
 __all__ = ["Seen", "profile_figure", "station_figure"]
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stormda.types import Array
 from stormda.verification.plots import COLOURS, figure, tidy
@@ -78,8 +78,8 @@ def _observed(axes: "Axes", places: Array, seen: Seen, *, vertical: bool) -> Non
         if not chosen.any():
             continue
         x, y = (places[chosen], seen.value[chosen]) if vertical else (seen.value[chosen], places[chosen])
-        bar = {"yerr" if vertical else "xerr": seen.error[chosen]}
-        look = {"markersize": 4, "elinewidth": 0.9, "ecolor": "0.3", "capsize": 2, "zorder": 5}
+        bar: dict[str, Any] = {"yerr" if vertical else "xerr": seen.error[chosen]}
+        look: dict[str, Any] = {"markersize": 4, "elinewidth": 0.9, "ecolor": "0.3", "capsize": 2, "zorder": 5}
         axes.errorbar(x, y, **bar, fmt="D", color="black", markerfacecolor=face, label=label, **look)
 
 
