@@ -26,7 +26,7 @@ from stormda.verification.tally import Key, Tally
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIGURES = 12  # on a page
+_FIGURES = 8  # on a page
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from stormda.verification.scorecards import cards_section
 from stormda.verification.sections import sections_of
 from stormda.verification.tally import Tally
 
+_RANKS = 8  # histograms on the page of one analysis
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
 _TARGETS = {
     "withheld": "Against withheld observations (kept out of the analysis)",
@@ -152,7 +153,7 @@ def cycle_page(
         sections=sections,
         coverage=None if seen is None else coverage_section(snapshot.grid, seen, when),
         departures=None if not recent else departures_section(recent),
-        ranks=_rank_pictures(rows),
+        ranks=_rank_pictures(rows)[:_RANKS],
         timing=_timing(timing),
         missing=notes,
         facts=facts,

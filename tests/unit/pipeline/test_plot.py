@@ -51,9 +51,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 own / f"{name}.nc", members, count=M, channels=CHANNELS, grid=GRID, time=cycle, attributes={}
             )
         seen = observations(cycle)
-        hx = [seen["value"] + rng.normal(size=(M, N)) for _ in range(2)]
-        write_feedback(own / "feedback.nc", seen, *hx, {})
-        parts = innovations(*hx, seen, CHANNELS, cycle, 0)
+        before, after = (seen["value"] + rng.normal(size=(M, N)) for _ in range(2))
+        write_feedback(own / "feedback.nc", seen, before, after, {})
+        parts = innovations(before, after, seen, CHANNELS, cycle, 0)
         where = fields["analysis"], CHANNELS, GRID, {"t2m": np.full(GRID.shape, 280.0)}, cycle, 0
         parts += [*against_truth("analysis", *where), *power_spectra("analysis", *where)]
         record = Record(cycle, 0, tuple(parts), (), "x:y")

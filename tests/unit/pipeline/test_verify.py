@@ -178,14 +178,15 @@ def test_scores_report_and_table(write_run: WriteRun, truth_file: dict[str, obje
     assert len(stored["by_cycle"]) == 6 * 2 * 3 * 2 * 2
     parsed = _Page(page.read_text())
     # Two channels with eight maps; of each against two targets a rank histogram, a series and hours; maps of the bias
-    # and the RMSE of stations; two spectra; and the events that happened, but not always.
+    # and the RMSE of stations; departures and spectra, two each; and the events that happened, but not always.
     events = {(e.target, e.variable, e.threshold) for e in result.more.events if 0 < (e.frequency or 0) < 1}
     shown = len([e for e in events if e[0] != "used"])
-    assert shown >= 2 and len(parsed.images) == 2 * 8 + 4 + 4 + 4 + 4 + 2 + shown
+    assert shown >= 2 and len(parsed.images) == 2 * 8 + 4 + 4 + 4 + 4 + 2 + 2 + shown
     assert all(image["alt"] and len(str(image["alt"])) > 20 for image in parsed.images)
-    assert all(link.startswith("data:") for link in parsed.links)  # nothing is fetched
+    assert all(link.startswith(("data:", "#")) for link in parsed.links)  # nothing is fetched
     assert cycle.parent == analysis_folder(config, "gaussian", cycle_times(6)[-1], 0)
-    assert len(_Page(cycle.read_text()).images) == 16
+    # Two channels with eight maps, one source, departures of two variables, four rank histograms.
+    assert len(_Page(cycle.read_text()).images) == 16 + 1 + 2 + 4
 
 
 def test_a_missing_and_a_broken_file_cost_only_their_part(write_run: WriteRun, truth_file: dict[str, object]) -> None:
