@@ -140,6 +140,8 @@ def _provenance(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """How the analysis was made, and what a reader must know before anything else."""
     try:
         facts = dict(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}, ["there is no provenance.json"]
     except (OSError, ValueError, TypeError) as error:
         return {}, [f"the provenance cannot be read: {error}"]
     if facts.get("product") == "background":

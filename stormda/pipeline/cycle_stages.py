@@ -177,12 +177,15 @@ class Work:
 
     def _verify(self, cycle: np.datetime64) -> str:
         """Scores are worth a warning where they fail, not the cycle: truth comes later, or never."""
+        from stormda.pipeline.cycle_report import write_report
         from stormda.pipeline.verify import verify
 
         try:
             verify(self.config, [cycle], progress=self.progress)
         except (InputError, InputMissing) as error:
             log.warning("%s is not verified: %s", format_time(cycle), error)
+            if self.config.verify.report:
+                write_report(self.config, cycle, self.config.quality.withhold.seeds[0])
             return f"not verified: {error.what}"
         return ""
 

@@ -119,7 +119,7 @@ def change_figure(changes: Sequence[Change], *, title: str, better: str, worse: 
                 axes.plot([score.low, score.high], [row, row], color=colour, linewidth=1.4, solid_capstyle="butt")
         full = np.array(sure, dtype=bool)
         look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 5.5}
-        axes.plot(values[full], rows[full], label=name, **look)
+        axes.plot(values[full], rows[full], label=name if full.any() else None, **look)
         axes.plot(values[~full], rows[~full], markerfacecolor="white", label=None if full.any() else name, **look)
     axes.axvline(0.0, color="0.35", linewidth=1.0)
     axes.set_yticks(range(len(shown)), [c.name for c in shown], fontsize=8)
