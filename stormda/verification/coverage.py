@@ -49,7 +49,7 @@ def coverage_map(grid: Grid, observations: Observations, what: str, when: str, t
     checks = {name: count for name, count in n.items() if name not in ("used", "withheld")}
     told = f"{n['used']} used, {n['withheld']} withheld, {sum(checks.values())} rejected"
     if checks:
-        told += f" ({', '.join(f'{count} by {name}' for name, count in checks.items())})"
+        told += f" ({', '.join(f'{name} {count}' for name, count in checks.items())})"
     alt = f"Map of the observations of {what}, {when}: {told}."
     return Picture(observation_map(grid, places, title=title), alt, told)
 

@@ -86,19 +86,29 @@ def observation_figure(grid: Grid, places: dict[str, tuple[Array, Array]], *, ti
     Args:
         grid: its points are the extent of the map.
         places: by status (latitude [N], longitude [N]), degrees; longitudes in any range. A status is `used`,
-            `withheld` or why a value was rejected; later ones are drawn above earlier ones.
+            `withheld` or why a value was rejected; these lie below the others.
         title: above the map.
     """
     drawn, axes = _frame(grid, title)
     _coast(axes, grid)
     middle = float(grid.fields[1].mean())
+    above = {"used": 4, "withheld": 5}  # what was rejected hides nothing else
     others = iter(_CHECKS * (1 + len(places) // len(_CHECKS)))
     for status, (latitude, longitude) in places.items():
         colour, marker = _STYLE.get(status) or next(others)
         near = np.mod(longitude - middle + 180.0, 360.0) - 180.0 + middle
         size = float(np.clip(4000 / max(len(near), 1), 5, 26))
         hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": colour} if marker in "sDv" else {"c": colour}
-        axes.scatter(near, latitude, s=size, marker=marker, linewidths=0.9, label=f"{status} ({len(near)})", **hollow)
+        axes.scatter(
+            near,
+            latitude,
+            s=size,
+            marker=marker,
+            linewidths=0.9,
+            label=f"{status} ({len(near)})",
+            zorder=above.get(status, 3),
+            **hollow,
+        )
     style = {"ncols": 3, "frameon": False, "fontsize": 7, "handletextpad": 0.0, "columnspacing": 0.6}
     drawn.legend(loc="outside lower center", **style)
     return drawn

@@ -207,12 +207,13 @@ def _channel_maps(snapshot: Snapshot, index: int, channel: Channel) -> list[Pict
 
 def _field(snapshot: Snapshot, channel: Channel, title: str, field_HW: Array, scale: Scale) -> Picture:
     unit, mean = channel.info.unit, float(np.average(field_HW, weights=snapshot.grid.weights))
+    low, high, middle = (number(float(v)) for v in (field_HW.min(), field_HW.max(), mean))
     alt = (
         f"Map of the {title} of {channel.info.long_name}, {format_time(snapshot.cycle)}: "
-        f"from {field_HW.min():.4g} to {field_HW.max():.4g} {unit}, on average {mean:.4g} {unit}."
+        f"from {low} to {high} {unit}, on average {middle} {unit}."
     )
-    told = f"{field_HW.min():.4g} to {field_HW.max():.4g}, mean {mean:.4g} {unit}"
-    return Picture(field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale), alt, told)
+    drawn = field_map(snapshot.grid, field_HW, title=title, unit=unit, scale=scale)
+    return Picture(drawn, alt, f"{low} to {high}, mean {middle} {unit}")
 
 
 def _also_observed(snapshot: Snapshot, observations: Observations) -> list[Section]:

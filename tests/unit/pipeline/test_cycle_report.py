@@ -59,7 +59,7 @@ def page(config: Config) -> str:
 def test_departures_come_from_feedback_where_nothing_was_scored(config: Config) -> None:
     text = page(config)
     assert "Departures of t2m, net, 2020-01-01T00:00Z to 2020-01-01T06:00Z" in text  # both analyses
-    assert "11 used, 0 withheld, 1 rejected (1 by buddy)" in text
+    assert "11 used, 0 withheld, 1 rejected (buddy 1)" in text
     assert "analysis: posterior" in text and "2.50" in text
     assert "Not everything was there" not in text
     assert (config.run / "verification").exists() is False  # nothing else was written

@@ -59,7 +59,7 @@ def test_every_check_is_told_and_rare_ones_together() -> None:
     }  # fmt: skip
     assert list(status_of(own)[[0, 9, 10, 39]]) == ["withheld", "used", "background", "outside grid"]
     section = coverage_section(Grid.regular(np.linspace(40, 50, 5), np.linspace(0, 10, 5)), own, "now")
-    assert "7 used, 3 withheld, 29 rejected (8 by background, 7 by buddy" in section.pictures[0].alt
+    assert "7 used, 3 withheld, 29 rejected (background 8, buddy 7" in section.pictures[0].alt
     assert sum(int(row[3]) for row in section.tables[0].rows) == N  # those outside the grid are in the table
     assert ("net", "t2m", "not used: outside grid", "1") in section.tables[0].rows
 
