@@ -17,6 +17,7 @@ posterior of such observations in the validation period, and their spread is mad
 
 __all__ = ["background_error"]
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ from stormda.nn.embedding import forcing
 from stormda.training.data import Series
 from stormda.types import Progress, silent
 
+log = logging.getLogger(__name__)
+
 _CHAINS, _HELD_CHAINS = 24, 8
 _LENGTH, _SPIN_UP = 32, 8  # cycles of a chain, and those of them that are not counted
 _LEAST = 12  # cycles of a chain that are worth it
@@ -42,6 +45,9 @@ _ROUNDS = 2
 _ALPHAS = (0.25, 0.5, 0.75, 1.0)
 _SHRINKAGES = (0.3, 0.6, 0.8, 0.95)
 _LEAST_SCALE = 0.2  # of Q, on the validation period
+_WORST = 2.0  # share at the highest noise level
+_BEYOND = 10.0  # times the climate's variance: errors that no two states of the climate have
+_UNFIT = "the background errors of this network do not follow its linear model: no covariance is kept"
 _LEVELS, _STATES = 8, 96  # noise levels, and states at which analyses and the share are judged
 _WIDTHS = (1.0, 1.2, 1.4)
 _DRAWN, _MEMBERS, _STEPS = 32, 8, 16  # states, members and noise levels of the draws that the width is judged by
@@ -90,7 +96,8 @@ def background_error(
         progress: told about the cycles.
 
     Returns:
-        None where a period has no unbroken run of a dozen times, or there are no modes.
+        None where a period has no unbroken run of a dozen times, where there are no modes, and where B does not hold: a
+        cycle with it has errors of more than twice its variance, as where errors grow that the linear model damps.
     """
     g = torch.Generator().manual_seed(seed + 999)
     runs = [_runs(series, count, g) for series, count in ((learn, _CHAINS), (held, _HELD_CHAINS))]
@@ -105,10 +112,16 @@ def background_error(
         progress("background errors", number, _ROUNDS)
         learned = _cycle(model, error, linear.propagator, learn, runs[0], frames, sigma[1], g)
         checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g)
+        if not all(_bounded(cycles, linear) for cycles in (learned, checked)):
+            log.warning(_UNFIT)
+            return None
         error = _fitted(linear, error, season, learned, checked, weights_HW, seed)
     progress("background errors", _ROUNDS, _ROUNDS)
     checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g)
     warm, cold = (_share(model, error, checked, levels, weights_HW, known, g) for known in (True, False))
+    if not (_bounded(checked, linear) and float(warm[-1]) < _WORST):
+        log.warning(_UNFIT)
+        return None
     error = BackgroundError(error.linear, error.season, levels, warm, cold, error.width)
     error.width = _width(model, error, checked, sigma, weights_HW, seed, progress).to(error.width)
     return error
@@ -166,6 +179,12 @@ def _cycle(
     some = [torch.cat(f) for f in list(zip(*kept[:: max(1, len(kept) * b // _STATES)], strict=True))[3:]]
     r, moved, phi = (torch.cat(f) for f in list(zip(*kept, strict=True))[:3])
     return _Cycles(r, moved, phi, (some[0], some[1], some[2], some[3], some[4]), some[5], some[6])
+
+
+def _bounded(cycles: _Cycles, linear: LinearGuess) -> bool:
+    """Whether the errors are those of states of the climate."""
+    size = cycles.error.square().sum(dim=1).mean()
+    return bool(size < _BEYOND * linear.energy.sum())  # false for NaN
 
 
 @dataclass(frozen=True, eq=False)

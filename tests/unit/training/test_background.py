@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +72,23 @@ def test_too_short_or_without_modes_there_is_none() -> None:
     long, short = series(200, 0), series(11, 1)
     assert estimated(long, short) is None
     assert estimated(long, series(60, 1), modes=0) is None
+
+
+class Growing(nn.Module):
+    """A network whose background errs three times as much as the past: the guess is 0.8 of it, so this adds to that."""
+
+    def forward(self, state_BPCHW: Tensor, _: Tensor, mean_BKCHW: Tensor, *rest: object) -> Tensor:
+        return 2.2 * mean_BKCHW[:, -1] / state_BPCHW[:, 3].clamp_min(1e-12).sqrt()
+
+
+def test_where_errors_grow_that_the_linear_model_damps_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """The linear model says 0.8 and damps P, the network 0.8 + about 2.2: its errors grow from cycle to cycle."""
+    learn, held = series(400, 0), series(120, 1)
+    climate = statistics(learn, False)
+    linear = linear_guess(learn, climate, 1, N)
+    model = EDM(Growing(), linear)
+    assert background_error(model, linear, learn, held, 1, (0.02, 20.0), torch.ones(SHAPE[1:])) is None
+    assert "do not follow" in caplog.text
 
 
 def test_runs_are_unbroken() -> None:
