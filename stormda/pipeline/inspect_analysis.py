@@ -23,7 +23,7 @@ _FILES = {  # and what each is
     "feedback.nc": "every observation: value, error, QC code, H(x) of both ensembles",
     "config.yaml": "the configuration, every default written out",
     "provenance.json": "how to make it again",
-    "report.html": "maps, observations and scores, by stormda verify",
+    "report.html": "maps, observations, departures and scores",
 }
 _LATER = ("report.html",)
 _ATTRIBUTES = {"cycle": "time", "method": "method", "split seed": "split_seed", "history": "history_of_state"}

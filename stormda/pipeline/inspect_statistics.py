@@ -1,6 +1,6 @@
 """What a statistics file of `stormda verify` holds, for people: `verification/<method>/statistics/<cycle>.parquet`."""
 
-__all__ = ["describe"]
+__all__ = ["describe", "is_statistics"]
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ station                              a variable at a station along time        [
 profile                              a variable above a station, by pressure   [variable] --station
 """
 
-__all__ = ["PICTURES", "PlotList", "PlotResult", "plot", "pictures"]
+__all__ = ["PICTURES", "PlotList", "PlotResult", "Wanted", "pictures", "plot"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ def two(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     (here / "config.yaml").write_text(yaml.safe_dump(tree))
 
     def run(verb: str, *arguments: object) -> Ended:
-        return command(verb, "-c", here / "config.yaml", *arguments, *ONE)
+        return command(verb, "-c", here / "config.yaml", *ONE, *arguments)
 
     for words in (("ingest",), ("assimilate", *PERIOD)):
         ended = run(*words)
@@ -62,7 +62,10 @@ def test_what_was_made_is_not_made_again(two: Callable[..., Ended]) -> None:
     denied = Path(json.loads(first.out)["files"][0]).parents[3] / "denied" / "without-warm" / "analyses" / "gaussian"
     made = {p.name: p.stat().st_ino for p in denied.iterdir()}
     assert len(made) == 3
-    again = two("verify", *PERIOD, "--deny", "warm", "--json")
+    again = two("verify", *PERIOD, "--deny", "warm", "--json", "verify.report=true")
+    scores, page = map(Path, json.loads(again.out)["files"])
+    assert page == scores.with_name("report.html") and "What the source warm is worth" in page.read_text()
+    assert page.read_text().count("<img ") == 2  # against the truth, and against withheld observations
     assert {p.name: p.stat().st_ino for p in denied.iterdir()} == made
     assert json.loads(again.out)["rows"] == json.loads(first.out)["rows"]
     assert two("assimilate", "--cycle", stamp(FIRST + 2)).code == 0  # with the source it is made anew
