@@ -40,7 +40,8 @@ def init(folder: Path, template: str, *, progress: Progress = silent) -> InitRes
 
     Args:
         folder: new, or without a configuration; its name becomes the name of the run.
-        template: `sqg-demo` (the embedded world, with its files), `europe` or `minimal`.
+        template: `sqg-demo` (the embedded world, with its files), `weather-demo` (a world with rain and radars, with
+            its files), `europe` or `minimal`.
         progress: told about the work.
 
     Raises:
@@ -58,6 +59,11 @@ def init(folder: Path, template: str, *, progress: Progress = silent) -> InitRes
         from stormda.pipeline.demo import write_world  # Brings torch, which the other templates do without.
 
         write_world(folder / "data", progress)
+    if template == "weather-demo":
+        from stormda.pipeline.weather_world import write_weather
+
+        write_weather(folder / "data", progress=progress)
+    if (folder / "data").is_dir():
         files += [str(p) for p in sorted((folder / "data").iterdir())]
     for script, lines in scripts.items():
         write_text(folder / "jobs" / script, lines)

@@ -139,9 +139,14 @@ def _volume(site: Site, sweeps: list[Sweep], config: RadarSource, name: str, pat
         for gates in _gates(site, sweep, config, again):
             cells = superob(gates, config.cell)
             parts.append(observations_of(cells, site.name, site.height, config, name, path))
-    if not any(len(p) for p in parts):
+    if not any(len(p) for p in parts) and not _looked(sweeps):
         raise InputError("no gate of the volume was measured", file=path)
-    return Observations.concat(parts)
+    return Observations.concat(parts) if parts else Observations.empty()
+
+
+def _looked(sweeps: list[Sweep]) -> bool:
+    """Whether any quantity was measured anywhere: where nothing rains there is no velocity, and nothing is wrong."""
+    return any((m.silent | np.isfinite(m.value)).any() for s in sweeps for m in s.moments.values())
 
 
 def _gates(site: Site, sweep: Sweep, config: RadarSource, again: bool) -> Iterator[Gates]:

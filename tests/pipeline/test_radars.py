@@ -59,3 +59,13 @@ def test_a_simulated_volume_agrees_with_the_operators_on_the_truth(tmp_path: Pat
 
 def theta_of(state: torch.Tensor) -> torch.Tensor:
     return state[:2]
+
+
+def test_no_rain_gives_no_velocity_and_is_no_error(tmp_path: Path) -> None:
+    theta = torch.zeros(2, 64, 64, dtype=torch.float64)
+    state = WORLD.initial(theta)  # air of 90 % relative humidity
+    scan(WORLD, state, TIME, tmp_path / "dry.h5", "dry", 10.0, 20.0, rays=60, step=8000.0, angles=(0.5,))
+    keys = {"files": [str(tmp_path / "dry.h5")], "errors": {"vr": 1.0, "dbz": 1.0}, "cell": None}
+    dry = RadarSource.model_validate(keys | {"keep": ["vr"]})
+    assert len(read_radar(dry, "radar", Path)) == 0
+    assert len(read_radar(RadarSource.model_validate(keys), "radar", Path)) == 60 * 30

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_three_templates() -> None:
-    assert names() == ["europe", "minimal", "sqg-demo"]
+    assert names() == ["europe", "minimal", "sqg-demo", "weather-demo"]
     with pytest.raises(ConfigError, match="there is no template 'x'"):
         configuration("x")
 
