@@ -32,7 +32,7 @@ from stormda.verification.scorecards import cards_section
 from stormda.verification.sections import sections_of
 from stormda.verification.tally import Tally
 
-_RANKS = 8  # histograms on the page of one analysis
+_FIGURES = 12  # rank histograms on a page, and series
 _CHANNELS = 6  # with maps on a page; a page with more would be too heavy to open
 _TARGETS = {
     "withheld": "Against withheld observations (kept out of the analysis)",
@@ -106,6 +106,7 @@ def verification_page(
         sentences=_sentences(rows),
         how=_how(rows),
         ranks=_rank_pictures(rows),
+        most=_FIGURES,
         series=_series_pictures(by_cycle),
         cards=cards_section(method, cards),
         departures=departures if departures.tables else None,
@@ -153,7 +154,8 @@ def cycle_page(
         sections=sections,
         coverage=None if seen is None else coverage_section(snapshot.grid, seen, when),
         departures=None if not recent else departures_section(recent),
-        ranks=_rank_pictures(rows)[:_RANKS],
+        ranks=_rank_pictures(rows),
+        most=_FIGURES,
         timing=_timing(timing),
         missing=notes,
         facts=facts,
@@ -235,7 +237,11 @@ def _rank_pictures(rows: Sequence[Row]) -> list[Picture]:
     pictures = []
     for row in rows:
         sides = {name: s for name, s in (("background", row.background), ("analysis", row.analysis)) if s is not None}
-        if row.target == "used" or not all(np.isfinite(s.ranks).all() for s in sides.values()):
+        if (
+            len(pictures) == _FIGURES
+            or row.target == "used"
+            or not all(np.isfinite(s.ranks).all() for s in sides.values())
+        ):
             continue
         counts = {name: np.array(s.ranks) for name, s in sides.items()}
         limits = {name: s.flat_limit for name, s in sides.items() if s.flat_limit is not None}
@@ -257,7 +263,7 @@ def _series_pictures(by_cycle: Sequence[Mapping[str, Any]]) -> list[Picture]:
     for target, variable, unit in sorted(keys, key=lambda key: key[0] == "truth"):
         own = [r for r in by_cycle if (r["target"], r["variable"]) == (target, variable)]
         cycles = sorted({r["cycle"] for r in own})
-        if len(cycles) < 3 or target == "used":
+        if len(pictures) == _FIGURES or len(cycles) < 3 or target == "used":
             continue
         lines = {}
         for side in ("background", "analysis"):
