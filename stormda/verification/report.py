@@ -234,7 +234,7 @@ def _places(snapshot: Snapshot, what: str, observations: Observations) -> Pictur
 
 
 def _rank_pictures(rows: Sequence[Row]) -> list[Picture]:
-    pictures = []
+    pictures: list[Picture] = []
     for row in rows:
         sides = {name: s for name, s in (("background", row.background), ("analysis", row.analysis)) if s is not None}
         if (
@@ -258,7 +258,7 @@ def _rank_pictures(rows: Sequence[Row]) -> list[Picture]:
 
 def _series_pictures(by_cycle: Sequence[Mapping[str, Any]]) -> list[Picture]:
     """RMSE and spread by cycle, averaged over splits as squares; only from three cycles on."""
-    pictures = []
+    pictures: list[Picture] = []
     keys = dict.fromkeys((r["target"], r["variable"], r["unit"]) for r in by_cycle)
     for target, variable, unit in sorted(keys, key=lambda key: key[0] == "truth"):
         own = [r for r in by_cycle if (r["target"], r["variable"]) == (target, variable)]
