@@ -14,9 +14,12 @@ from far_away import FarAway, serving
 from stormda.config import Config, dump, load
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.pipeline.check import check
+from stormda.pipeline.cycle_inputs import read_new
 from stormda.pipeline.findings import Status
 from stormda.pipeline.ingest import ingest
 from stormda.store.archive import Archive
+from stormda.store.lease import hold
+from stormda.store.ledger import Ledger
 from stormda.store.observations import ObservationStore
 from stormda.time import Window
 
@@ -213,3 +216,19 @@ def test_a_url_stays_what_it_is(tmp_path: Path) -> None:
     config = run(tmp_path, {"files": ["https://host/a%20b/%Y.nc", "near.nc"]})
     kept = yaml.safe_load(dump(config, tmp_path / "elsewhere"))["archive"]["sources"]["x"]["files"]
     assert kept == ["https://host/a%20b/%Y.nc", str(tmp_path / "near.nc")]
+
+
+def test_a_cycle_reads_what_is_new(far: FarAway, tmp_path: Path) -> None:
+    stations(far, [0, 1])
+    template = f"{far.url}/bucket/%Y/AAAA/%H.csv"
+    config = run(tmp_path, {}, **observed(template, dates={"recent": "2h"}))
+    now = np.datetime64("2020-01-01T02:10", "s")
+    with (
+        hold(tmp_path / "run" / "lock", 60.0) as lease,
+        Ledger(tmp_path / "run" / "ledger.sqlite", lease.token) as ledger,
+    ):
+        assert read_new(config, ledger, now) == 2  # hour 2 is not there yet
+        assert read_new(config, ledger, now) == 0  # the same versions
+        stations(far, [2])
+        assert read_new(config, ledger, now) == 1
+    assert rows(config) == 3
