@@ -4,7 +4,7 @@ A ring of 24 points: the inverse of S^-1 + B^-1 + H^T R^-1 H, with dense matrice
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -161,7 +161,7 @@ def test_the_network_finds_the_closed_form_where_it_is_its_guess(kind: Literal["
     """An untrained network adds nothing to its linear-Gaussian guess: `storm` has to find that one's posterior."""
     torch.manual_seed(0)
     grid = Grid(np.zeros(1), np.arange(N) * 15.0, periodic=(False, True), plane=True)
-    size: dict[str, int] = {"patch": 1, "width": 16, "blocks": 1, "heads": 2, "latents": 2, "frames": 1}
+    size: dict[str, Any] = {"patch": 1, "width": 16, "blocks": 1, "heads": 2, "latents": 2, "frames": 1}
     network = Storm(1, (1, N), torch.zeros(5, 1, N), periodic=grid.periodic, **size)
     climate = of(red(3.0, 1.0), torch.zeros(N), 10)
     g, q = 0.9 * torch.eye(10), 0.19 * climate.covariance.float()
