@@ -22,6 +22,7 @@ from stormda.assimilation.baselines.letkf import letkf
 from stormda.assimilation.baselines.localisation import Places, default_radius, nearby
 from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.ensemble_prior import EnsemblePrior
+from stormda.assimilation.inflation import inflated
 from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.fuse import Fusion
@@ -84,6 +85,7 @@ class Settings:
     letkf: "LetkfConfig | None" = None
     ensf: "EnsfConfig | None" = None
     langevin: Langevin = UNCORRECTED
+    inflation: str = "none"
 
     @classmethod
     def of(cls, config: "Config", sampler: Sampler) -> "Settings":
@@ -92,6 +94,7 @@ class Settings:
         return cls(
             a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance,
             letkf=config.letkf, ensf=config.ensf, langevin=Langevin(s.corrections, s.tau),
+            inflation=a.inflation,
         )  # fmt: skip
 
     def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
@@ -102,7 +105,8 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """For the provenance."""
         names = ("members", "seed", "batch", "steps", "rho", "sigma_min", "sigma_max")
-        own = asdict(self.langevin) if self.langevin.corrections else {}
+        own: dict[str, Any] = asdict(self.langevin) if self.langevin.corrections else {}
+        own |= {} if self.inflation == "none" else {"inflation": self.inflation}
         return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}, **own}
 
 
@@ -138,6 +142,8 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         return _closed_form(method, prior, problem, settings)
     if method in FILTERS:
         return _filter(method, prior, problem, settings), None
+    if settings.inflation == "innovations" and not isinstance(prior, GaussianPrior):
+        prior = inflated(prior, problem)
     fusion = _fusion(prior, problem)
     posterior = guided(prior, problem, settings.guidance, fusion)
     smallest = [smallest_error(problem, prior)] if len(problem.y) else []

@@ -185,6 +185,9 @@ class AssimilateConfig(Section):
     seed: int = Field(0, ge=0)
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
     batch: int = Field(32, ge=1, description="members at once; less memory when smaller")
+    inflation: Literal["none", "innovations"] = Field(
+        "none", description="storm: innovations: the background is as wide as those of the cycle say"
+    )
     limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
     report: bool = Field(False, description="report.html beside each analysis; verify and cycle run write it too")
 
