@@ -54,6 +54,7 @@ def departures(value: Array, variance: Array, background_MN: Array, analysis_MN:
         "variance_o": variance,
         "chi_square": d_ob**2 / ((1.0 + 1.0 / size) * s_b + variance),
         "signal": s_a / variance,
+        "analyses": np.full(len(value), 1.0 / max(len(value), 1)),
     }
     return tuple(Given(name, np.asarray(column)) for name, column in columns.items())
 
@@ -79,6 +80,6 @@ INNOVATIONS: Mapping[str, Metric] = {
     "analysis_desroziers": _root("d_ab_d_oa"),
     "chi_square": _mean("chi_square"),
     "signal_per_observation": _mean("signal"),
-    "degrees_of_freedom": lambda sums: np.asarray(sums.totals["signal"]),
+    "degrees_of_freedom": lambda sums: np.asarray(sums.totals["signal"] / sums.totals["analyses"]),
 }
 """By name: a metric of the sums of `departures`; errors in the unit of the variable."""

@@ -22,8 +22,10 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from stormda import config as configuration
 from stormda.config import Config
@@ -48,7 +50,8 @@ from stormda.verification.report import number
 from stormda.verification.tally import Tally
 
 _SIDES = ("background", "analysis")
-_SETTINGS = ("channels", "operators", "quality", "history", "gaussian", "storm", "sampler", "guidance", "letkf", "ensf")
+_DRAWN = ("gaussian", "sampler", "guidance", "letkf", "ensf")
+_SETTINGS = ("channels", "operators", "quality", "history", "storm", "nwp", *_DRAWN)
 """Sections that an analysis depends on, besides the observations and the section `assimilate`."""
 
 
@@ -192,6 +195,7 @@ def _without(config: Config, source: str) -> Config:
                 "sources": {name: own for name, own in sources.items() if name != source},
             }
         ),
+        "nwp": config.nwp.model_copy(update={"error": str(config.below_run(config.nwp.error))}),
         "run_dir": str(config.run / "denied" / _folder(source)),
     }
     bias = config.quality.bias.model_copy(
@@ -215,9 +219,28 @@ def _times(config: Config, method: str, cycles: Sequence[np.datetime64] | None) 
             if not (folder / "analysis.nc").is_file():
                 hint = f"stormda assimilate --cycle {format_time(time)} --method {method}"
                 raise InputMissing("there is no analysis with the source", file=folder, hint=hint)
+            _made_alike(config, folder / "config.yaml")
     if not times:
         raise InputMissing(f"there is no analysis of method {method}", file=root, hint="stormda assimilate")
     return times
+
+
+def _made_alike(config: Config, file: Path) -> None:
+    """A comparison is of sources and nothing else: refuse an analysis that was drawn with other settings than these."""
+    if not file.is_file():
+        return
+
+    def settings(text: str) -> dict[str, object]:
+        tree = yaml.safe_load(text)
+        drawn = {f"{name}.{key}": value for name in _DRAWN for key, value in dict(tree.get(name) or {}).items()}
+        own = dict(tree.get("assimilate") or {})
+        return drawn | {f"assimilate.{key}": own.get(key) for key in ("ensemble", "seed", "inflation")}
+
+    now, then = settings(configuration.dump(config)), settings(file.read_text(encoding="utf-8"))
+    for key, value in now.items():
+        if key in then and then[key] is not None and then[key] != value:
+            what = f"the analysis with the source was made with {key}={then[key]}, and this is to be one with {value}"
+            raise ConfigError(what, file=file, key=key, hint=f"stormda verify --deny SOURCE {key}={then[key]}")
 
 
 def _make(config: Config, without: Config, times: Sequence[np.datetime64], progress: Progress) -> None:

@@ -180,7 +180,7 @@ def _wanted(config: Config, part: Part) -> bool:
     if part.target == "balance":
         return True
     lead = not own.leads or part.lead == NO_LEAD or part.lead in own.leads
-    return lead and (not own.variables or part.variable in own.variables)
+    return lead and scoring_of(config).wants(part.variable)
 
 
 def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:

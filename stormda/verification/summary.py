@@ -267,7 +267,7 @@ def _innovation(tally: Tally, key: Key) -> Innovation:
     sums, length, _ = _groups(tally, key)
     cycles = len(tally.by_time(key)[0])
     scores = _scores(sums, length, INNOVATIONS)
-    scores["degrees_of_freedom"] = Score(scores["degrees_of_freedom"].value)  # a sum: no interval
+    scores["degrees_of_freedom"] = Score(scores["degrees_of_freedom"].value)  # a count: no interval
     return Innovation(key.source, key.variable, key.unit, int(sums.count.sum()), cycles, scores)
 
 

@@ -83,6 +83,12 @@ def test_a_source_that_is_not_there_and_the_only_one(two: Callable[..., Ended], 
     assert ended.code == 3 and "no analysis with the source" in ended.err
 
 
+def test_another_ensemble_is_no_comparison(two: Callable[..., Ended]) -> None:
+    """The worth of a source must not hold that of more members."""
+    ended = two("verify", *PERIOD, "--deny", "warm", "assimilate.ensemble=7")
+    assert ended.code == 2 and "key=assimilate.ensemble" in ended.err and "and this is to be one with 7" in ended.err
+
+
 def test_the_period_is_that_of_the_table(two: Callable[..., Ended]) -> None:
     ended = two("verify", "--cycle", stamp(FIRST + 1), "--deny", "good")
     assert ended.code == 0 and "Without 'good'" in ended.out and "1 cycle (" in ended.out

@@ -66,6 +66,11 @@ def test_by_hand() -> None:
     assert _value(sums, "chi_square") == pytest.approx(4 / (1.5 * 2 + 4)) and _value(sums, "degrees_of_freedom") == 0.5
 
 
+def test_signal_is_that_of_one_analysis_however_many_there_are() -> None:
+    once = _departures(R)
+    assert _value(once + _departures(R), "degrees_of_freedom") == pytest.approx(_value(once, "degrees_of_freedom"))
+
+
 def test_a_mean_of_products_below_zero_has_no_root() -> None:
     # The analysis went past the observation: d_oa d_ob < 0.
     y, variance = np.array([1.0]), np.array([1.0])

@@ -29,6 +29,11 @@ def test_a_box_holds_what_is_inside_also_across_the_date_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("longitude", [(-180, 180), (0, 360)])
+def test_a_box_may_go_all_round(longitude: tuple[float, float]) -> None:
+    assert region(RegionConfig(longitude=longitude), None, "r").holds(LATITUDE, LONGITUDE).all()
+
+
 def test_a_mask_counts_at_its_nearest_point_and_nowhere_else(tmp_path: Path) -> None:
     lat, lon = np.array([60.0, 50.0, 40.0]), np.array([-10.0, 0.0, 10.0])
     values = np.array([[0.0, 0.0, 0.0], [0.0, 0.7, 0.2], [0.0, 0.0, 1.0]])
