@@ -14,7 +14,6 @@ __all__ = [
     "rank_figure",
     "rank_histogram",
     "rendered",
-    "score_bars",
     "tidy",
     "time_series",
 ]
@@ -139,40 +138,6 @@ def rank_figure(
     tidy(axes)
     axes.legend(frameon=False, fontsize=8)
     return drawn
-
-
-def score_bars(
-    scores: Mapping[str, Mapping[str, tuple[float, float, float]]], *, unit: str = "", title: str = ""
-) -> bytes:
-    """Bars with their intervals: one panel a score, one bar a method; values are written beside the bars.
-
-    Args:
-        scores: by score and method (value, low, high); low and high may be NaN.
-        unit: of the scores.
-        title: above the figure.
-    """
-    methods = list(dict.fromkeys(m for by_method in scores.values() for m in by_method))
-    drawn = figure(3.4 * len(scores) + 0.6, 0.45 * len(methods) + 1.3)
-    for panel, (name, by_method) in enumerate(scores.items()):
-        axes = drawn.add_subplot(1, len(scores), panel + 1)
-        for row, (method, colour) in enumerate(zip(methods, _cycle(len(methods)), strict=True)):
-            if method not in by_method:
-                continue
-            value, low, high = by_method[method]
-            axes.barh(row, value, color=colour, alpha=0.8, height=0.6)
-            if np.isfinite([low, high]).all():
-                axes.plot([low, high], [row, row], color="black", linewidth=1.4, marker="|", markersize=7)
-            right = np.nanmax([value, high])
-            axes.annotate(f" {value:.3g}", (right, row), va="center", fontsize=8)
-        axes.set_yticks(range(len(methods)), methods if panel == 0 else [""] * len(methods))
-        axes.set(title=name, xlabel=f"[{unit}]" if unit else "")
-        axes.invert_yaxis()
-        axes.margins(x=0.2)
-        axes.set_xlim(left=0)
-        tidy(axes)
-    if title:
-        drawn.suptitle(title)
-    return png(drawn)
 
 
 @dataclass(frozen=True, eq=False)

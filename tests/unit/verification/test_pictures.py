@@ -5,7 +5,7 @@ import pytest
 
 from stormda.grid import Grid
 from stormda.verification.maps import Scale, _lines, field_map, observation_map
-from stormda.verification.plots import rank_histogram, score_bars, time_series
+from stormda.verification.plots import rank_histogram, time_series
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EUROPE = Grid.regular(np.linspace(55, 30, 6), np.linspace(-15, 15, 7))
@@ -38,8 +38,6 @@ def test_scores_are_drawn_and_the_same_twice() -> None:
     lines = {"storm": (rng.random(30), rng.random(30))}
     assert time_series(lines, spin_up=5, unit="K") == time_series(lines, spin_up=5, unit="K")
     assert rank_histogram({"storm": np.ones(9), "kf": np.zeros(9)}, limits={"storm": 0.1}).startswith(PNG)
-    bars = {"RMSE": {"storm": (1.0, 0.9, 1.1), "kf": (1.2, np.nan, np.nan)}, "CRPS": {"storm": (0.5, 0.4, 0.6)}}
-    assert score_bars(bars, unit="K", title="twin").startswith(PNG)
 
 
 def test_coast_lines_are_on_the_globe_and_never_cross_it() -> None:
