@@ -7,30 +7,17 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from stormda.config.fields import Duration, InputPath, ScoredName, Section
+from stormda.config.remote import Box
 from stormda.config.sources import GriddedSource
 
-_Latitude: TypeAlias = Annotated[float, Field(ge=-90, le=90)]
-_Longitude: TypeAlias = Annotated[float, Field(ge=-360, le=360)]
 _RegionName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
-class RegionConfig(Section):
+class RegionConfig(Box):
     """A box, a mask, or what of a box the mask leaves."""
 
-    latitude: tuple[_Latitude, _Latitude] = Field((-90.0, 90.0), description="south, north")
-    longitude: tuple[_Longitude, _Longitude] | None = Field(
-        None, description="west, east; may cross the date line; empty: all around"
-    )
     mask: InputPath | None = Field(None, description="NetCDF file with one field, such as the share of land")
     above: float = Field(0.5, description="a point counts where the mask is this or more")
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> "RegionConfig":
-        if not self.latitude[0] < self.latitude[1]:
-            raise ValueError("latitude is south, north: the first must be the smaller")
-        if self.longitude is not None and self.longitude[0] == self.longitude[1]:
-            raise ValueError("longitude is west, east: they are the same")
-        return self
 
 
 class VerifyConfig(Section):

@@ -100,8 +100,13 @@ def spectra(members_MHW: Array, truth_HW: Array, periodic: tuple[bool, bool]) ->
 
 
 def _width(shape: tuple[int, int], periodic: tuple[bool, bool]) -> float:
-    longer = [(n, wraps) for n, wraps in zip(shape, periodic, strict=True) if n > 1] or [(1, False)]
-    return (2.0 if all(wraps for _, wraps in longer) else 1.0) / min(n for n, _ in longer)
+    shortest = min((n for n in shape if n > 1), default=1)
+    return (2.0 if _wraps(shape, periodic) else 1.0) / shortest
+
+
+def _wraps(shape: tuple[int, int], periodic: tuple[bool, bool]) -> bool:
+    """Whether every direction that has more than one point wraps."""
+    return max(shape) > 1 and all(wraps for n, wraps in zip(shape, periodic, strict=True) if n > 1)
 
 
 def _bins(shape: tuple[int, int], periodic: tuple[bool, bool]) -> tuple[Array, int]:
@@ -111,7 +116,7 @@ def _bins(shape: tuple[int, int], periodic: tuple[bool, bool]) -> tuple[Array, i
     ]
     alpha = np.hypot(axes[0][:, None], axes[1][None, :])
     width = _width(shape, periodic)
-    count = max(1, round(1.0 / width) - (0 if all(periodic) else 1))
+    count = max(1, round(1.0 / width) - (0 if _wraps(shape, periodic) else 1))
     place = np.clip(np.rint(alpha / width).astype(int), 1, count)
     place[0, 0] = 0
     return place, count

@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,32 +213,34 @@ def _times(config: Config, method: str, cycles: Sequence[np.datetime64] | None) 
     root = config.run / "analyses" / method
     found = [parse_folder(p.name) for p in root.iterdir()] if root.is_dir() else []
     times = sorted({name[0] for name in found if name}) if cycles is None else sorted(set(cycles))
+    now = _drawn_with(configuration.dump(config))
     for time in times:
         for seed in config.quality.withhold.seeds:
             folder = analysis_folder(config, method, time, seed)
             if not (folder / "analysis.nc").is_file():
                 hint = f"stormda assimilate --cycle {format_time(time)} --method {method}"
                 raise InputMissing("there is no analysis with the source", file=folder, hint=hint)
-            _made_alike(config, folder / "config.yaml")
+            _made_alike(now, folder / "config.yaml")
     if not times:
         raise InputMissing(f"there is no analysis of method {method}", file=root, hint="stormda assimilate")
     return times
 
 
-def _made_alike(config: Config, file: Path) -> None:
+def _drawn_with(text: str) -> dict[str, object]:
+    """The settings of a configuration that members are drawn with, by key."""
+    tree = yaml.safe_load(text)
+    drawn = {f"{name}.{key}": value for name in _DRAWN for key, value in dict(tree.get(name) or {}).items()}
+    own = dict(tree.get("assimilate") or {})
+    return drawn | {f"assimilate.{key}": own.get(key) for key in ("ensemble", "seed", "inflation")}
+
+
+def _made_alike(now: Mapping[str, object], file: Path) -> None:
     """A comparison is of sources and nothing else: refuse an analysis that was drawn with other settings than these."""
     if not file.is_file():
         return
-
-    def settings(text: str) -> dict[str, object]:
-        tree = yaml.safe_load(text)
-        drawn = {f"{name}.{key}": value for name in _DRAWN for key, value in dict(tree.get(name) or {}).items()}
-        own = dict(tree.get("assimilate") or {})
-        return drawn | {f"assimilate.{key}": own.get(key) for key in ("ensemble", "seed", "inflation")}
-
-    now, then = settings(configuration.dump(config)), settings(file.read_text(encoding="utf-8"))
+    then = _drawn_with(file.read_text(encoding="utf-8"))
     for key, value in now.items():
-        if key in then and then[key] is not None and then[key] != value:
+        if then.get(key) is not None and then[key] != value:
             what = f"the analysis with the source was made with {key}={then[key]}, and this is to be one with {value}"
             raise ConfigError(what, file=file, key=key, hint=f"stormda verify --deny SOURCE {key}={then[key]}")
 

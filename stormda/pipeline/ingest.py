@@ -18,36 +18,31 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
-from stormda.pipeline.inputs import announced, cache_of, located, origin, texts_of, to_fetch
-from stormda.pipeline.worlds import simulated_archive, world_config
+from stormda.pipeline.ingest_archive import ArchiveFacts, ingest_archive, simulate_archive
+from stormda.pipeline.inputs import announced, cache_of, located, texts_of, to_fetch
 from stormda.quality.report import counts
 from stormda.quality.static import reach, run_static
 from stormda.sources.bufr import read_bufr
 from stormda.sources.cache import Known
 from stormda.sources.ghcnh import read_ghcnh
-from stormda.sources.gridded import read_sources
 from stormda.sources.ioda import read_ioda
 from stormda.sources.isd import read_isd
 from stormda.sources.madis import read_madis
 from stormda.sources.metar import read_metar
 from stormda.sources.radar import read_radar
-from stormda.sources.remote_zarr import remote_store
 from stormda.sources.table import read_table
 from stormda.sources.urls import is_url
 from stormda.sources.vobs import read_vobs
-from stormda.store.archive import Archive, write_archive
 from stormda.store.observations import Input, ObservationStore
-from stormda.store.provenance import digest, provenance
-from stormda.time import Window, format_time, hours
+from stormda.store.provenance import digest
+from stormda.time import Window, format_time
 from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -64,21 +59,6 @@ READERS: dict[str, Callable[..., Observations]] = {
     "radar": read_radar,
 }
 _SECOND = np.timedelta64(1, "s")
-
-
-@dataclass(frozen=True)
-class ArchiveFacts:
-    """The archive: what it holds, or the files that it would be made of."""
-
-    path: str
-    files: tuple[str, ...]
-    channels: tuple[str, ...] = ()
-    grid: str = ""
-    times: int = 0
-    first: str | None = None
-    last: str | None = None
-    step_hours: float | None = None
-    fetch: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +84,7 @@ class IngestResult:
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people."""
-        rows = [] if self.archive is None else [_archive_row(self.archive)]
+        rows = [] if self.archive is None else [self.archive.row()]
         for s in self.sources:
             rejected = ", ".join(f"{n} {words}" for words, n in s.codes.items() if words != QC.USED.words)
             used = str(s.codes.get(QC.USED.words, 0))
@@ -133,7 +113,7 @@ def ingest(
     """
     chosen = _chosen(config, sources)
     gridded = [name for name in config.archive.sources if name in chosen]
-    archive = _archive(config, dry_run, progress) if gridded else _simulated(config, dry_run, progress)
+    archive = ingest_archive(config, dry_run, progress) if gridded else simulate_archive(config, dry_run, progress)
     observed = [name for name in config.observations.sources if name in chosen]
     return IngestResult(dry_run, archive, _observations(config, observed, sources is not None, dry_run, progress))
 
@@ -189,85 +169,8 @@ def _chosen(config: Config, sources: Sequence[str] | None) -> list[str]:
     return known if sources is None else list(sources)
 
 
-# --- gridded fields ------------------------------------------------------------------------------------------------
-
-
-def _archive(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts:
-    settings, path = config.archive, config.below_run(config.archive.path)
-    texts = {name: texts_of(config, s) for name, s in settings.sources.items()}
-    how: dict[str, Any] = {
-        name: {"key": f"archive.sources.{name}.files", "folders": s.kind == "zarr"}
-        for name, s in settings.sources.items()
-    }
-    if dry_run:
-        looked = [announced(config, texts[name], **how[name]) for name in texts]
-        known = [k for _, far in looked for k in far]
-        names = tuple(str(f) for near, far in looked for f in [*near, *(k.url for k in far)])
-        return ArchiveFacts(str(path), names, fetch=to_fetch(known))
-    files = {name: located(config, texts[name], **how[name], progress=progress) for name in texts}
-    names = tuple(str(f) for found in files.values() for f in found)
-    states = read_sources(
-        settings.sources,
-        config.channels,
-        config.path,
-        plane=settings.plane,
-        periodic=settings.periodic,
-        files=files,
-        progress=progress,
-    )
-    inputs = {name: [_identity(config, f) for f in found] for name, found in files.items()}
-    archive = write_archive(
-        path,
-        states,
-        step=settings.step,
-        harmonics=settings.climatology,
-        train=settings.train,
-        provenance=provenance(configuration.dump(config), inputs=inputs),
-    )
-    return _facts(archive, path, names)
-
-
-def _identity(config: Config, path: Path) -> Any:
-    """What tells an input from others: its SHA-256, of a file that was fetched also its URL and version."""
-    store = remote_store(path) if path.is_dir() else None
-    return {"url": store.url} if store else origin(config, path) or digest(path)
-
-
-def _simulated(config: Config, dry_run: bool, progress: Progress) -> ArchiveFacts | None:
-    """Without gridded files, the nature run of a simulated `twin.world`; None where there is none."""
-    if config.archive.sources or config.twin.world.kind == "archive":
-        return None
-    path = config.below_run(config.archive.path)
-    if dry_run:
-        return ArchiveFacts(str(path), ())
-    return _facts(simulated_archive(world_config(config), progress), path, ())
-
-
-def _facts(archive: Archive, path: Path, files: tuple[str, ...]) -> ArchiveFacts:
-    times = archive.times
-    return ArchiveFacts(
-        str(path),
-        files,
-        tuple(c.name for c in archive.channels),
-        str(archive.grid),
-        len(times),
-        format_time(times[0]),
-        format_time(times[-1]),
-        hours(archive.step),
-    )
-
-
-def _archive_row(facts: ArchiveFacts) -> list[str]:
-    notes = f"{', '.join(facts.channels)} on {facts.grid}" if facts.channels else facts.fetch or facts.path
-    times = str(facts.times)
-    return ["archive", str(len(facts.files)), times, times, _span(facts.first, facts.last), notes]
-
-
 def _span(first: str | None, last: str | None) -> str:
     return "" if first is None else f"{first} .. {last}"
-
-
-# --- observations --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -288,15 +191,14 @@ def _observations(
         return _announced(config, names, named, trouble)
     files = {name: _files(config, name, trouble[name], progress) for name in names}
     facts = {name: SourceFacts(name, tuple(str(f) for f in files[name])) for name in names}
-    if files:
-        jobs = [job for name in names for job in _jobs(config, name, files[name], trouble[name])]
-        for number, job in enumerate(jobs):
-            progress(f"{job.source}: {job.path.name}", number, len(jobs))
-            try:
-                facts[job.source] = _add(facts[job.source], _one(config, job, jobs[number:]))
-            except InputError as error:
-                trouble[job.source].append(error)
-        progress("observations", len(jobs), len(jobs))
+    jobs = [job for name in names for job in _jobs(config, name, files[name], trouble[name])]
+    for number, job in enumerate(jobs):
+        progress(f"{job.source}: {job.path.name}", number, len(jobs))
+        try:
+            facts[job.source] = _add(facts[job.source], _one(config, job, jobs[number:]))
+        except InputError as error:
+            trouble[job.source].append(error)
+    progress("observations", len(jobs), len(jobs))
     notes = {name: "; ".join(str(e) for e in errors) for name, errors in trouble.items()}
     _judge(config, trouble, named, any(files.values()))
     return tuple(replace(facts[name], note=notes[name]) for name in names)

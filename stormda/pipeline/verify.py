@@ -21,12 +21,12 @@ from stormda.errors import InputError, InputMissing
 from stormda.pipeline.cycle_report import cycle_report, snapshot_of
 from stormda.pipeline.layout import analysis_folder, verification_folder
 from stormda.pipeline.verify_score import NO_TRUTH, Job, analysed, find_jobs, fingerprint, known, score, statistics_file
-from stormda.pipeline.verify_truth import Reference, optional, read_reference, scoring_of
+from stormda.pipeline.verify_truth import Reference, optional, read_reference, scoring_of, tell
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_json, write_text
 from stormda.time import format_time, stamp
 from stormda.types import Progress, silent
-from stormda.verification.compare import NO_LEAD, Part
+from stormda.verification.compare import NO_LEAD, Part, Scoring
 from stormda.verification.lines import Line, Row, Summary
 from stormda.verification.report import Snapshot, map_sections, number, verification_page
 from stormda.verification.scorecards import cards_of
@@ -104,6 +104,8 @@ def verify(
             key="verify",
             hint="set verify.truth, or quality.withhold.fraction before stormda assimilate",
         )
+    for line in tally.unlike():
+        tell(line, missing)
     progress("verify: scores and report", len(jobs), len(jobs))
     result = VerifyResult(
         method=method,
@@ -162,7 +164,7 @@ def _tally(
             write_record(file, record)
         if record is None:
             continue
-        tally.add(part for part in record.parts if _wanted(config, part))
+        tally.add(part for part in record.parts if _wanted(config, scoring, part))
         missing += [line for line in record.missing if not line.startswith(NO_TRUTH)]
         lacking += [job.cycle for line in record.missing if job.analysed and line.startswith(NO_TRUTH)]
         if job.analysed and (newest is None or job.cycle > newest[0].cycle):
@@ -174,13 +176,12 @@ def _tally(
     return tally, newest, reference
 
 
-def _wanted(config: Config, part: Part) -> bool:
+def _wanted(config: Config, scoring: Scoring, part: Part) -> bool:
     """Statistics whose files are gone may hold more than is asked for now."""
-    own = config.verify
     if part.target == "balance":
         return True
-    lead = not own.leads or part.lead == NO_LEAD or part.lead in own.leads
-    return lead and scoring_of(config).wants(part.variable)
+    leads = config.verify.leads
+    return (not leads or part.lead == NO_LEAD or part.lead in leads) and scoring.wants(part.variable)
 
 
 def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:
@@ -213,9 +214,8 @@ def _publish(
     files = [folder / "scores.json"]
     sections = map_sections(snapshot) if snapshot else ()
     cards = cards_of(tally, _others(config, result.method, tally)) if config.verify.report else {}
-    if config.verify.report and (
-        cycles is None or len(set(cycles)) > 1
-    ):  # of one time there is the page of its analysis
+    several = cycles is None or len(set(cycles)) > 1
+    if config.verify.report and several:  # of one time there is the page of its analysis
         page = verification_page(
             method=result.method,
             lead=result.lead(),
@@ -241,7 +241,7 @@ def _publish(
 
 def _others(config: Config, method: str, tally: Tally) -> dict[str, Tally]:
     """The sums of other methods of the run folder, of the same analysis times."""
-    times, found = set(tally.cycles()), {}
+    times, found, scoring = set(tally.cycles()), {}, scoring_of(config)
     root = verification_folder(config, method).parent
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.name == method or not (folder / "statistics").is_dir():
@@ -253,7 +253,7 @@ def _others(config: Config, method: str, tally: Tally) -> dict[str, Tally]:
             if cycle not in times or not file.exists():
                 continue
             record = optional(lambda file=file: read_record(file), [])  # type: ignore[misc]
-            other.add(part for part in (record.parts if record else ()) if _wanted(config, part))
+            other.add(part for part in (record.parts if record else ()) if _wanted(config, scoring, part))
         if other:
             found[folder.name] = other
     return found

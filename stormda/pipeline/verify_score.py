@@ -52,12 +52,14 @@ class Forecast:
         path: the file.
         before: the file of the step before it, for H between them.
         start: of a second step, the analysis that it began from; else None.
+        scored: whether its lead is asked for; a second step shows the shock in any case.
     """
 
     lead: np.timedelta64
     path: Path
     before: Path
     start: Path | None = None
+    scored: bool = True
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,9 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
         if ensemble.time != job.cycle:
             tell(f"{forecast.path} is valid at {format_time(ensemble.time)}, not as its name says", missing)
             continue
-        parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
-        if feedback is not None and targets:
+        if forecast.scored:
+            parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
+        if forecast.scored and feedback is not None and targets:
             parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
         if forecast.start is not None:
             parts += _shocks(job, forecast.start, forecast.before, ensemble, missing)
@@ -267,9 +270,9 @@ def _forecasts(config: Config, method: str) -> dict[tuple[np.datetime64, int], l
         for path in sorted((root / analysis.name).glob("forecast_*h.nc")):
             match = re.fullmatch(r"forecast_(\d+)h\.nc", path.name)
             lead = np.timedelta64(3600 * int(match[1]) if match else 0, "s")
-            if match and (not leads or lead in leads):
-                first = steps[0] if len(steps) == 2 else None
-                found.setdefault((start + lead, split), []).append(Forecast(lead, path, steps[-1], first))
+            first, scored = steps[0] if len(steps) == 2 else None, not leads or lead in leads
+            if match and (scored or first is not None):
+                found.setdefault((start + lead, split), []).append(Forecast(lead, path, steps[-1], first, scored))
             steps.append(path)
     return found
 

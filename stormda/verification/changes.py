@@ -71,7 +71,7 @@ def compare(own: Tally, other: Tally, key: Key) -> Change | None:
     }
     total = both.together()
     bounds = intervals(both, metrics)
-    scores = {name: _score(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
+    scores = {name: Score.of(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
     value = {name: float(_mean(total, name)[0]) for name in totals}
     return Change(
         target=key.target,
@@ -188,8 +188,3 @@ def _change(sums: Sums, name: str, power: float) -> Array:
     own, other = _mean(sums, f"{name}:own"), _mean(sums, f"{name}:other")
     ratio = np.divide(other, own, out=np.full(own.shape, np.nan), where=own > 0)
     return np.asarray(100.0 * (ratio**power - 1.0))
-
-
-def _score(value: float, bounds: tuple[float, float]) -> Score:
-    low, high = bounds
-    return Score(*(v if np.isfinite(v) else None for v in (value, low, high)))

@@ -11,10 +11,15 @@ __all__ = [
     "Side",
     "Spectrum",
     "Summary",
+    "TARGETS",
 ]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+TARGETS = {"withheld": "withheld observations", "truth": "the truth", "used": "observations that were used"}
+"""What is scored against, in the order of tables, and in words."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,11 @@ class Score:
     value: float | None
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, bounds: tuple[float, float] = (math.nan, math.nan)) -> "Score":
+        """Of numbers that may be NaN."""
+        return cls(*(v if math.isfinite(v) else None for v in (value, *bounds)))
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Region:
         inside = (latitude >= south) & (latitude <= north)
         if self.longitude is not None:
             west, east = self.longitude
-            if abs(east - west) < 360.0:  # else all round
-                inside = inside & (np.mod(longitude - west, 360.0) <= np.mod(east - west, 360.0))
+            width = np.mod(east - west, 360.0) or 360.0  # -180 to 180 is all around
+            inside = inside & (np.mod(longitude - west, 360.0) <= width)
         if self.mask is not None:
             points, counts, cell = self.mask
             distance, nearest = cKDTree(points).query(unit_vectors(latitude, longitude))

@@ -24,7 +24,7 @@ from stormda.verification.changes import Change
 from stormda.verification.compare import labels_of
 from stormda.verification.coverage import coverage_map, coverage_section
 from stormda.verification.departures import departures_section
-from stormda.verification.lines import Row, Summary
+from stormda.verification.lines import TARGETS, Row, Summary
 from stormda.verification.maps import Scale, field_map
 from stormda.verification.picture import Picture, Section, Table
 from stormda.verification.plots import rank_histogram, time_series
@@ -292,11 +292,10 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         assert row.background is not None and row.analysis is not None
         change = row.improvement.value
         before, after = (number(side.scores["rmse"].value) for side in (row.background, row.analysis))
-        where = "withheld observations" if row.target == "withheld" else "the truth"
         verb = "reduces" if change >= 0 else "increases"
         lines.append(
-            f"{row.variable}: against {where} the analysis {verb} the RMSE of the background by {abs(change):.0f} %, "
-            f"from {before} to {after} {row.unit}."
+            f"{row.variable}: against {TARGETS[row.target]} the analysis {verb} the RMSE of the background by "
+            f"{abs(change):.0f} %, from {before} to {after} {row.unit}."
         )
     return lines
 

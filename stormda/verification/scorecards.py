@@ -12,17 +12,13 @@ from collections.abc import Mapping, Sequence
 from stormda.verification.changes import Change, change_figure, change_table, per_cent, verdict
 from stormda.verification.changes import compare as compared
 from stormda.verification.compare import ALL
+from stormda.verification.lines import TARGETS
 from stormda.verification.picture import Picture, Section, Table
 from stormda.verification.plots import png
 from stormda.verification.tally import Key, Tally
 
 _TARGETS = ("truth", "withheld")
 _SIDES = ("analysis", "background", "forecast")
-_WORDS = {
-    "truth": "the truth",
-    "withheld": "withheld observations",
-    "used": "observations that were used",
-}
 
 
 def cards_of(own: Tally, others: Mapping[str, Tally]) -> dict[str, list[Change]]:
@@ -63,7 +59,7 @@ def changes_sections(changes: Sequence[Change], source: str) -> tuple[Section, .
         )
         told = [f"{c.name}: RMSE {per_cent(c.rmse_change)}, {_shown(verdict(c.rmse_change))}." for c in own]
         table = change_table(own, caption, "with", "without")
-        sections.append(Section(f"Against {_WORDS[target]}", tuple(pictures), (_helps(table),), " ".join(told[:6])))
+        sections.append(Section(f"Against {TARGETS[target]}", tuple(pictures), (_helps(table),), " ".join(told[:6])))
     return tuple(sections)
 
 
@@ -71,7 +67,7 @@ def _pictures(changes: Sequence[Change], title: str, better: str, worse: str) ->
     pictures = []
     for target in dict.fromkeys(c.target for c in changes):
         own = [c for c in changes if c.target == target]
-        named = f"{title}, against {_WORDS[target]}"
+        named = f"{title}, against {TARGETS[target]}"
         told = "; ".join(f"{c.name} RMSE {per_cent(c.rmse_change)}, CRPS {per_cent(c.crps_change)}" for c in own)
         alt = f"Changes of scores, {named}, above 0: {better}. {told}."
         pictures.append(Picture(png(change_figure(own, title=named, better=better, worse=worse)), alt))

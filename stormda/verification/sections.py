@@ -10,13 +10,12 @@ from stormda.grid import Grid
 from stormda.types import Array
 from stormda.verification.compare import ALL
 from stormda.verification.diagrams import Band, event_diagram, score_lines, spectrum_diagram
-from stormda.verification.lines import EventScores, Line, Score, Spectrum, Summary
+from stormda.verification.lines import TARGETS, EventScores, Line, Score, Spectrum, Summary
 from stormda.verification.maps import Scale, station_map
 from stormda.verification.picture import Picture, Section, Table
 
 _FIGURES = 8  # of one kind on a page; a page with more would be too heavy to open
 _WORST = 10  # stations in the table
-_KIND = {"withheld": "withheld observations", "used": "used observations", "truth": "the truth"}
 
 
 def sections_of(summary: Summary, grid: Grid | None) -> tuple[Section, ...]:
@@ -45,7 +44,7 @@ def _leads(lines: Sequence[Line]) -> Section:
     for (target, variable, unit), own in _grouped(_shown(lines, forecasts=True)):
         ahead = sorted((line for line in own if line.side != "background"), key=lambda line: line.lead)
         drawn = {name: _band([line.lead for line in ahead], ahead, name.lower()) for name in ("RMSE", "CRPS")}
-        title = f"{variable} against {_KIND[target]}"
+        title = f"{variable} against {TARGETS[target]}"
         told = "; ".join(f"+{line.lead:g} h {_words(line.scores['rmse'])}" for line in ahead)
         data = score_lines(drawn, label="lead time [h], 0 is the analysis", unit=unit, title=title)
         pictures.append(Picture(data, f"RMSE and CRPS of {title} by lead time, RMSE in {unit}: {told}."))
@@ -60,7 +59,7 @@ def _hours(lines: Sequence[Line]) -> Section:
         for side in ("background", "analysis"):
             if there := [line for line in own if line.side == side]:
                 drawn[side] = _band([float(line.hour or 0) for line in there], there, "rmse")
-        title = f"{variable} against {_KIND[target]}"
+        title = f"{variable} against {TARGETS[target]}"
         told = "; ".join(
             f"{n} from {np.nanmin(b.value):.4g} to {np.nanmax(b.value):.4g} {unit}" for n, b in drawn.items()
         )
@@ -90,7 +89,7 @@ def _regions(lines: Sequence[Line]) -> Section:
         s, side = line.scores, line.side + (f" +{line.lead:g} h" if line.lead else "")
         numbers = (_words(s["rmse"]), _interval(s["rmse"]), *(_words(s[n]) for n in ("bias", "crps", "spread_skill")))
         name = f"{line.variable} [{line.unit}]"
-        rows.append((line.region, name, _KIND[line.target], side, str(line.n), *numbers))
+        rows.append((line.region, name, TARGETS[line.target], side, str(line.n), *numbers))
     tables = (Table("Scores by region; `all` is the whole domain.", columns, tuple(rows), 4),) if rows else ()
     return Section("By region", (), tables)
 
@@ -102,7 +101,7 @@ def _stations(lines: Sequence[Line], grid: Grid | None) -> Section:
         if not there or target == "truth":
             continue
         places = np.array([[line.latitude or 0.0, line.longitude or 0.0] for line in there])
-        title = f"{variable} against {_KIND[target]}"
+        title = f"{variable} against {TARGETS[target]}"
         for name, scale in (("bias", Scale.about_zero), ("rmse", Scale.from_zero)):
             values = np.array([line.scores[name].value or 0.0 for line in there])
             if grid is not None and not grid.plane:
@@ -137,7 +136,7 @@ def _events(events: Sequence[EventScores]) -> Section:
             )
             for e in chosen
         }
-        title = f"{name[1]} >= {name[3]:g} {name[2]}, against {_KIND[name[0]]}"
+        title = f"{name[1]} >= {name[3]:g} {name[2]}, against {TARGETS[name[0]]}"
         words = "; ".join(
             f"{side}: Brier {_words(e.scores['brier'])}, area below the ROC curve {_words(e.scores['auc'])}"
             for side, e in zip(curves, chosen, strict=True)
@@ -164,7 +163,7 @@ def _events(events: Sequence[EventScores]) -> Section:
     rows = tuple(
         (
             f"{e.variable} >= {e.threshold:g} {e.unit}",
-            _KIND[e.target],
+            TARGETS[e.target],
             e.side + (f" +{e.lead:g} h" if e.lead else ""),
             str(e.n),
             f"{100 * (e.frequency or 0.0):.2g} %",

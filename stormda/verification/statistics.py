@@ -33,7 +33,7 @@ from stormda.time import format_time, parse_time
 from stormda.types import Array
 from stormda.verification.compare import Part
 
-LAYOUT = "statistics-1"
+LAYOUT = "statistics-2"
 _HINT = "remove it: stormda verify writes it again where the analysis is there"
 _WORDS = ("target", "variable", "unit", "side", "region", "source")
 _OWN = (*_WORDS, "lead", "members", "station", "count", "weight", "part")

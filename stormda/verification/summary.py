@@ -23,6 +23,7 @@ from stormda.types import Array
 from stormda.verification.compare import ALL, NO_LEAD
 from stormda.verification.intervals import FEW, flat_limit, intervals
 from stormda.verification.lines import (
+    TARGETS,
     Balance,
     EventScores,
     FractionScore,
@@ -45,7 +46,7 @@ METRICS: dict[str, Metric] = {
     "acc": acc,
 }
 _NEEDED = ("error", "absolute_error", "squared_error", "crps", "variance", "anomalies")  # by METRICS
-_TARGETS = ("withheld", "truth", "used")  # in the order of tables
+_TARGETS = tuple(TARGETS)
 _SIDES = ("background", "analysis", "increment", "forecast")
 
 
@@ -140,7 +141,7 @@ def _scores(sums: Sums, length: int | None, metrics: Mapping[str, Metric] = METR
     if metrics is METRICS:
         sums = sums.only(_NEEDED)
     total, bounds = sums.together(), intervals(sums, metrics, length=length)
-    return {name: _score(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
+    return {name: Score.of(float(metric(total)[0]), bounds[name]) for name, metric in metrics.items()}
 
 
 def _improvement(sums: Mapping[str, Sums], length: int | None) -> Score | None:
@@ -184,7 +185,7 @@ def _station_lines(tally: Tally, key: Key) -> Iterable[Line]:
     latitude, longitude = np.rad2deg(np.arctan2(z, np.hypot(x, y))), np.rad2deg(np.arctan2(y, x))
     times = len(tally.by_time(key)[0])
     for g, station in enumerate(names):
-        scores = {name: Score(_number(float(value[g]))) for name, value in values.items()}
+        scores = {name: Score.of(float(value[g])) for name, value in values.items()}
         own = _taken(sums, np.array([g]))
         yield _named(key, own, times, scores, station=station, place=(float(latitude[g]), float(longitude[g])))
 
@@ -281,10 +282,6 @@ def _spectrum(tally: Tally, key: Key) -> Spectrum:
 def _balance(tally: Tally, key: Key) -> Balance:
     times, sums = tally.by_time(key)
     return Balance(key.variable, key.side, len(times), _scores(sums, None, {"imbalance": imbalance})["imbalance"])
-
-
-def _score(value: float, bounds: tuple[float, float]) -> Score:
-    return Score(_number(value), _number(bounds[0]), _number(bounds[1]))
 
 
 def _number(value: float) -> float | None:

@@ -19,6 +19,7 @@ import numpy as np
 from stormda.metrics.base import Sums
 from stormda.types import Array
 from stormda.verification.compare import ALL, NO_LEAD, Part
+from stormda.verification.lines import TARGETS
 
 
 class Key(NamedTuple):
@@ -59,7 +60,7 @@ class Tally:
 
     _times: dict[Key, dict[tuple[np.datetime64, int], Sums]] = field(default_factory=dict)
     _stations: dict[Key, _Stations] = field(default_factory=dict)
-    _members: dict[Key, int] = field(default_factory=dict)
+    _members: dict[Key, set[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parts: Iterable[Part]) -> "Tally":
@@ -73,7 +74,7 @@ class Tally:
         for part in parts:
             key = Key.of(part)
             self._times.setdefault(key, {})[part.cycle, part.split] = part.sums.together()
-            self._members[key] = max(part.members, self._members.get(key, 0))
+            self._members.setdefault(key, set()).add(part.members)
             if part.region == ALL and not (len(part.stations) == 1 and part.stations[0] == ""):
                 self._stations.setdefault(key, _Stations()).add(part.stations, part.sums)
 
@@ -86,7 +87,21 @@ class Tally:
 
     def members(self, key: Key) -> int:
         """Of the largest ensemble."""
-        return self._members[key]
+        return max(self._members[key])
+
+    def unlike(self) -> list[str]:
+        """A sentence for what must not be read side by side: sizes that differ, sides that are of other times."""
+        told = []
+        sizes = sorted({size for own in self._members.values() for size in own})
+        if any(len(own) > 1 for own in self._members.values()):
+            told.append(f"ensembles of {', '.join(map(str, sizes))} members: ranks and events are those of the largest")
+        uneven: dict[str, list[str]] = {}
+        for key in (k for k in self.keys("withheld", "truth") if k.side == "analysis" and k.region == ALL):
+            before = self._times.get(key._replace(side="background"), {})
+            if before and before.keys() != self._times[key].keys():
+                counts = f"the background is scored {len(before)} times, the analysis {len(self._times[key])} times"
+                uneven.setdefault(f"against {TARGETS[key.target]} {counts}", []).append(key.variable)
+        return told + [f"{', '.join(names)}: {what}" for what, names in uneven.items()]
 
     def cycles(self) -> list[np.datetime64]:
         """Every analysis time, in order."""

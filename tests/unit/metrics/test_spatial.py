@@ -88,3 +88,13 @@ def test_a_calibrated_ensemble_has_the_power_of_the_truth_at_every_scale() -> No
     # is sqrt(2 / (2 x 200)) = 7 % at most for the truth, less for the members; four of them.
     np.testing.assert_allclose(sums["members"] / sums["truth"], 1.0, atol=0.28)
     np.testing.assert_allclose(sums["spread"] / sums["error"], 1.0, atol=0.28)
+
+
+@pytest.mark.parametrize("waves", [1, 7, 20])
+def test_a_ring_of_points_wraps_whatever_its_other_direction_does(waves: int) -> None:
+    """cos(k x) with 1/2 of variance, at the Nyquist wavelength of 2 points with 1; rounding of 40 numbers."""
+    for periodic in ((False, True), (True, True)):
+        found = power(np.cos(2 * np.pi * waves * np.arange(40) / 40)[None], periodic)
+        k = int(found.argmax())
+        assert len(found) == 20 and found[k] == pytest.approx(1.0 if waves == 20 else 0.5, abs=1e-12)
+        assert wavelengths((1, 40), periodic)[k] == pytest.approx(40 / waves)

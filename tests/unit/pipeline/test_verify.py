@@ -195,8 +195,10 @@ def test_a_missing_and_a_broken_file_cost_only_their_part(write_run: WriteRun, t
     (first / "background.nc").unlink()
     (second / "feedback.nc").write_bytes(b"\x89HDF truncated")
     result = verify(config)
-    assert len(result.missing) == 2 and str(first / "background.nc") in result.missing[0]
+    assert len(result.missing) == 3 and str(first / "background.nc") in result.missing[0]
     assert "truncated" in result.missing[1]
+    uneven = "msl, t850: against the truth the background is scored 2 times, the analysis 3 times"
+    assert result.missing[2] == uneven  # so the two columns of the table are not of the same times
     truth = next(r for r in result.rows if r.target == "truth")
     assert (
         truth.n == 3 * 42 and truth.improvement is None
@@ -283,6 +285,9 @@ def test_forecasts_are_scored_when_they_are_valid(write_run: WriteRun, truth_fil
     assert {b.kind for b in result.more.balance} == {"shock msl", "shock t850"}
     chosen = verify(_verifying(config, leads=(np.timedelta64(24 * 3600, "s"),)))
     assert {line.lead for line in chosen.more.by_lead if line.side == "forecast"} == {24.0}
+    far = verify(_verifying(config, leads=(np.timedelta64(36 * 3600, "s"),)))
+    assert {line.lead for line in far.more.by_lead if line.side == "forecast"} == {36.0}
+    assert {b.kind for b in far.more.balance} == {"shock msl", "shock t850"}  # of the first two steps all the same
 
 
 def test_a_forecast_that_is_broken_costs_only_its_part(write_run: WriteRun, truth_file: dict[str, object]) -> None:
@@ -397,3 +402,10 @@ def test_a_region_is_scored_beside_the_whole(write_run: WriteRun, truth_file: di
     lines = {(line.target, line.region): line.n for line in result.more.by_region if line.side == "analysis"}
     assert lines["truth", "all"] == 42 and lines["truth", "south"] == 21 and 0 < lines["withheld", "south"] < 10
     assert {r.variable for r in result.rows} == {"msl"}
+
+
+def test_a_variable_stands_for_all_of_its_levels(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, truth=truth_file, report=False, variables=["t"])
+    assert {(r.target, r.variable) for r in verify(config).rows} == {("withheld", "t850"), ("truth", "t850")}
+    again = verify(config)  # from the statistics files
+    assert {r.variable for r in again.rows} == {"t850"} and again.missing == ()

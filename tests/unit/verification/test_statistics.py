@@ -1,5 +1,6 @@
 """The statistics file keeps every digit; what is not one is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,14 @@ def test_a_summary_is_divided_by_all_that_it_should_be() -> None:
     hours = [h for h in summary.by_hour if (h.target, h.side) == ("truth", "analysis")]
     squares = sum(h.n * (h.scores["rmse"].value or 0) ** 2 for h in hours) / sum(h.n for h in hours)
     assert squares == pytest.approx((line.scores["rmse"].value or 0) ** 2, rel=1e-12)  # sums of 8 numbers
+
+
+def test_what_must_not_be_read_side_by_side_is_told() -> None:
+    later = CYCLE + np.timedelta64(6, "h")
+    parts = parts_of(CYCLE) + parts_of(later)
+    assert Tally.of(parts).unlike() == []
+    smaller = [replace(p, members=4) if p.cycle == later else p for p in parts]
+    assert Tally.of(smaller).unlike() == ["ensembles of 4, 6 members: ranks and events are those of the largest"]
+    once = [p for p in parts if not (p.side == "background" and p.target == "truth" and p.cycle == later)]
+    told = "t2m: against the truth the background is scored 1 times, the analysis 2 times"
+    assert Tally.of(once).unlike() == [told]
