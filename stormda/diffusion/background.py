@@ -86,7 +86,7 @@ class BackgroundError(nn.Module):
     def share_at(self, sigma: float, known: bool) -> float:
         """The share at a noise level, interpolated in ln sigma, with history (`known`) or without."""
         values = self.share if known else self.cold_share
-        return float(np.interp(math.log(sigma), self.levels.log().numpy(), values.numpy()))
+        return float(np.interp(math.log(sigma), self.levels.log().cpu().numpy(), values.cpu().numpy()))
 
 
 def widened(denoise: Denoise, background: Tensor, width: float) -> Denoise:

@@ -361,7 +361,7 @@ def _width(
     chosen = torch.randperm(len(cycles.truth), generator=g)[:_DRAWN]
     network = _Network.draw(len(chosen), math.prod(cycles.truth.shape[1:]), g)
     levels = karras(max(0.05, sigma[0]), sigma[1], _STEPS).to(cycles.truth)
-    spread, errors = torch.zeros(len(_WIDTHS)), torch.zeros(len(_WIDTHS))
+    spread, errors = np.zeros(len(_WIDTHS)), np.zeros(len(_WIDTHS))
     for i, k in enumerate(chosen.tolist()):
         progress("width of the draws", i, len(chosen))
         past, b, x = (tuple(f[k : k + 1] for f in cycles.past), cycles.background[k : k + 1], cycles.truth[k])
@@ -382,9 +382,9 @@ def _width(
             wide = widened(denoise, b, width)
             share = partial(error.share_at, known=True)
             members = dpm2m(jfps(wide, seen, y, variance, gaussian, share=share), noise, levels)
-            own = (members.var(dim=0) * weights_HW).mean()
+            own = float((members.var(dim=0) * weights_HW).mean())
             spread[j] += own
-            errors[j] += ((members.mean(dim=0) - x).square() * weights_HW).mean() - own / _MEMBERS
+            errors[j] += float(((members.mean(dim=0) - x).square() * weights_HW).mean()) - own / _MEMBERS
     progress("width of the draws", len(chosen), len(chosen))
-    ratios = (spread / errors.clamp_min(1e-12)).sqrt()
-    return torch.as_tensor(float(np.interp(1.0, ratios.cpu().numpy(), _WIDTHS)))
+    ratios = np.sqrt(spread / np.maximum(errors, 1e-12))
+    return torch.as_tensor(float(np.interp(1.0, ratios, _WIDTHS)))
