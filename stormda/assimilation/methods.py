@@ -25,6 +25,7 @@ from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.inflation import inflated
 from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.assimilation.window import Window
 from stormda.diffusion.fuse import Fusion
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.history import History
@@ -142,7 +143,7 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         return _closed_form(method, prior, problem, settings)
     if method in FILTERS:
         return _filter(method, prior, problem, settings), None
-    if settings.inflation == "innovations" and not isinstance(prior, GaussianPrior):
+    if settings.inflation == "innovations" and not isinstance(prior, (GaussianPrior, Window)):
         prior = inflated(prior, problem)
     fusion = _fusion(prior, problem)
     posterior = guided(prior, problem, settings.guidance, fusion)
@@ -217,7 +218,7 @@ def _carry(prior: Prior, problem: Problem, fusion: Fusion | None) -> Tensor | No
 
 
 def _closed_form(method: str, prior: Prior, problem: Problem, settings: Settings) -> tuple[Tensor, Tensor | None]:
-    if not isinstance(prior, GaussianPrior):
+    if not isinstance(prior, (GaussianPrior, Window)):
         raise StormdaError(f"method {method} needs the Gaussian prior")
     shape = (len(prior.channels), *prior.grid.shape)
     history = History.none(prior.frames, shape) if method == "oi" else problem.history

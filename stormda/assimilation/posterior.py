@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.assimilation.window import Window
 from stormda.diffusion.fuse import Fusion
 from stormda.diffusion.guidance.dps import dps
 from stormda.diffusion.guidance.increment import Solver
@@ -60,7 +61,7 @@ def guided(
         "linearisations": guidance.linearisations,
         "weight": weight,
     }
-    learned = guidance.kind == "mmps" and not isinstance(prior, GaussianPrior)
+    learned = guidance.kind == "mmps" and not isinstance(prior, (GaussianPrior, Window))
 
     def make() -> Denoise:
         above = jfps(denoise, *data, gaussian, share=share, spread=spread, **solver)
