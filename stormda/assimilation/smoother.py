@@ -93,7 +93,7 @@ def _together(method: str, prior: GaussianPrior, frames: Sequence[Frame], settin
     data = [(first.y, first.variance), *((_data(frame)) for frame in frames[1:])]
 
     def operator(z_BXHW: Tensor) -> Tensor:
-        z = z_BXHW.unflatten(-3, (-1, channels)).unbind(-4)
+        z = _apart(z_BXHW, channels)
         seen = [first.operator(z[0])]
         for before, now, frame in zip(z, z[1:], frames[1:], strict=False):
             own = frame.problem.operator(now) if frame.between is None else frame.between.operator(before, now)
@@ -105,7 +105,12 @@ def _together(method: str, prior: GaussianPrior, frames: Sequence[Frame], settin
     if len(y) == 0:
         return [frame.ensemble for frame in frames]
     ensemble, _ = methods.analysis(method, window, whole, settings)
-    return list(ensemble.unflatten(1, (-1, channels)).unbind(1))
+    return _apart(ensemble, channels)
+
+
+def _apart(z_BXHW: Tensor, channels: int) -> list[Tensor]:
+    """The frames of a window, [B, C, H, W] each."""
+    return [z_BXHW[:, k : k + channels] for k in range(0, z_BXHW.shape[1], channels)]
 
 
 def _data(frame: Frame) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from stormda.assimilation.methods import Problem, Settings
+from stormda.assimilation.smoother import Frame, redraw
 from stormda.assimilation.storm_prior import StormPrior
+from stormda.config import GuidanceConfig
 from stormda.diffusion.background import BackgroundError
 from stormda.diffusion.denoise import EDM
 from stormda.diffusion.guess import LinearGuess
 from stormda.diffusion.history import History
-from stormda.errors import CheckpointError
+from stormda.diffusion.sample.dpm2m import dpm2m
+from stormda.errors import CheckpointError, ConfigError
 from stormda.grid import Grid
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights, load_weights, save_weights
@@ -165,3 +169,31 @@ def test_what_it_carries_is_for_its_own_eofs(tmp_path: Path) -> None:
     assert plain.signature is None and prior.signature is not None
     assert plain.carry(history(), TIME, lambda z: z.flatten(1)[:, :1], torch.ones(1), torch.ones(1)) is None
     assert prior.signature == with_background(tmp_path / "again.safetensors").signature
+
+
+def test_a_window_goes_back_by_the_covariance_that_it_carries(tmp_path: Path) -> None:
+    """Two analyses; the later one is moved by 1 along the first EOF: the earlier one follows by C = P G^T B^-1."""
+    prior = with_background(tmp_path / "w.safetensors")
+    assert prior.background is not None
+    e, p = prior.background.linear.modes, torch.diag(torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64))
+    settings = Settings(4, 0, 4, dpm2m, 4, 7.0, None, None, GuidanceConfig())
+    y = torch.zeros(1)
+    past = history()
+    later = replace(past, covariance=p)
+    ensemble = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
+    problems = [
+        Problem(TIME + k * prior.step, h, lambda z: z[:, 0, 0, :1], y, y + 1) for k, h in enumerate((past, later))
+    ]
+    drawn = [
+        redraw("storm", prior, [Frame(problems[0], ensemble), Frame(problems[1], ensemble + shift)], settings)
+        for shift in (0.0, e[0].view(1, *SHAPE))
+    ]
+    moved = (drawn[1][0] - drawn[0][0]).flatten(1)
+    # B = 0.8 P 0.8 + 1, G = 0.8: the gain of the first coordinate is 0.8 / 1.64. Single precision: 1e-6.
+    torch.testing.assert_close(moved, (0.8 / 1.64 * e[0]).expand(4, -1), atol=1e-5, rtol=0)
+    assert torch.equal(drawn[1][1], ensemble + e[0].view(1, *SHAPE))
+    bare = [Frame(problems[0], ensemble), Frame(replace(problems[1], history=past), ensemble)]
+    assert torch.equal(redraw("storm", prior, bare, settings)[0], ensemble)  # no covariance was carried: unchanged
+    saved(tmp_path / "plain.safetensors")
+    with pytest.raises(ConfigError, match="no background error covariance"):
+        redraw("storm", StormPrior.load(tmp_path / "plain.safetensors"), bare, settings)
