@@ -15,7 +15,7 @@ import eccodes
 import psutil
 
 from stormda.config import load
-from stormda.pipeline.ingest import READERS
+from stormda.pipeline.ingest_file import READERS
 
 REPEATS = 3
 

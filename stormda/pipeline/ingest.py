@@ -15,63 +15,25 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError, InputMissing, StormdaError
-from stormda.observations import QC, Observations
-from stormda.pipeline import build
+from stormda.observations import QC
 from stormda.pipeline.ingest_archive import ArchiveFacts, ingest_archive, simulate_archive
+from stormda.pipeline.ingest_file import Job, SourceFacts, ingest_file
 from stormda.pipeline.inputs import announced, cache_of, located, texts_of, to_fetch
-from stormda.quality.report import counts
-from stormda.quality.static import reach, run_static
-from stormda.sources.bufr import read_bufr
 from stormda.sources.cache import Known
-from stormda.sources.ghcnh import read_ghcnh
-from stormda.sources.ioda import read_ioda
-from stormda.sources.isd import read_isd
-from stormda.sources.madis import read_madis
-from stormda.sources.metar import read_metar
-from stormda.sources.radar import read_radar
-from stormda.sources.table import read_table
 from stormda.sources.urls import is_url
-from stormda.sources.vobs import read_vobs
-from stormda.store.observations import Input, ObservationStore
+from stormda.store.observations import Input
 from stormda.store.provenance import digest
-from stormda.time import Window, format_time
 from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
-
-READERS: dict[str, Callable[..., Observations]] = {
-    "table": read_table,
-    "vobs": read_vobs,
-    "bufr": read_bufr,
-    "metar": read_metar,
-    "madis": read_madis,
-    "ioda": read_ioda,
-    "isd": read_isd,
-    "ghcnh": read_ghcnh,
-    "radar": read_radar,
-}
-_SECOND = np.timedelta64(1, "s")
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """An observation source: its files, its rows by QC code, its time span, and what went wrong."""
-
-    source: str
-    files: tuple[str, ...]
-    rows: int = 0
-    codes: dict[str, int] = field(default_factory=dict)
-    first: str | None = None
-    last: str | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +102,7 @@ def ingest_files(
         OutputError: the run folder cannot be written.
     """
     wrong: dict[Path, StormdaError] = {}
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     for name in (n for n in config.observations.sources if n in files):
         for path in files[name]:
             trouble: list[StormdaError] = []
@@ -150,7 +112,7 @@ def ingest_files(
     for number, job in enumerate(jobs):
         progress(f"{job.source}: {job.path.name}", number, len(jobs))
         try:
-            _one(config, job, jobs[number:], now)
+            ingest_file(config, job, jobs[number:], now)
         except (InputError, InputMissing) as error:
             wrong[job.path] = error
     progress("observations", len(jobs), len(jobs))
@@ -173,15 +135,6 @@ def _span(first: str | None, last: str | None) -> str:
     return "" if first is None else f"{first} .. {last}"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A file that is to be read."""
-
-    source: str
-    path: Path
-    origin: Input
-
-
 def _observations(
     config: Config, names: list[str], named: bool, dry_run: bool, progress: Progress
 ) -> tuple[SourceFacts, ...]:
@@ -195,7 +148,7 @@ def _observations(
     for number, job in enumerate(jobs):
         progress(f"{job.source}: {job.path.name}", number, len(jobs))
         try:
-            facts[job.source] = _add(facts[job.source], _one(config, job, jobs[number:]))
+            facts[job.source] = facts[job.source].plus(ingest_file(config, job, jobs[number:]))
         except InputError as error:
             trouble[job.source].append(error)
     progress("observations", len(jobs), len(jobs))
@@ -236,7 +189,7 @@ def _files(config: Config, name: str, trouble: list[StormdaError], progress: Pro
     return list(dict.fromkeys(found))
 
 
-def _jobs(config: Config, name: str, files: list[Path], trouble: list[StormdaError]) -> list[_Job]:
+def _jobs(config: Config, name: str, files: list[Path], trouble: list[StormdaError]) -> list[Job]:
     """The files of a source as the store knows them: by their names below what all have in common, and their content.
 
     The common folder is a matter of the configuration alone: new files do not change the names of old ones. A file from
@@ -244,12 +197,12 @@ def _jobs(config: Config, name: str, files: list[Path], trouble: list[StormdaErr
     """
     texts, cache = config.observations.sources[name].files, cache_of(config).folder
     near = [_folder(config.path(text)) for text in texts if not is_url(text)]
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     for path in files:
         base = cache if not near or path.is_relative_to(cache) else os.path.commonpath(near)
         relative = os.path.relpath(os.path.abspath(path), base)
         try:
-            jobs.append(_Job(name, path, Input(Path(relative).as_posix(), digest(path))))
+            jobs.append(Job(name, path, Input(Path(relative).as_posix(), digest(path))))
         except (InputMissing, InputError) as error:
             trouble.append(error)
     return jobs
@@ -261,42 +214,6 @@ def _folder(path: Path) -> str:
     if path.exists():
         return str(path.parent)
     return str(next(p for p in path.parents if not glob.has_magic(str(p)) and not re.search("[%{]", str(p))))
-
-
-def _one(config: Config, job: _Job, later: list[_Job], now: np.datetime64 | None = None) -> Observations:
-    """Read a file, check it against itself and what came before, and store it."""
-    source = config.observations.sources[job.source]
-    own = source.model_copy(update={"files": (glob.escape(str(job.path)),)})
-    present = {"near": now} if source.kind == "metar" else {}
-    observations = READERS[source.kind](own, job.source, config.path, **present)
-    store = build.store(config)
-    before = _before(config, store, observations, store.given((j.source, j.origin) for j in later))
-    checked = run_static(Observations.concat([before, observations]), config.quality.static)
-    observations = Observations(checked.table.slice(len(before)))
-    store.add(observations, job.source, job.origin)
-    return observations
-
-
-def _before(config: Config, store: ObservationStore, new: Observations, without: list[str]) -> Observations:
-    """What other files gave for the times that the checks look at; not what this run is about to replace."""
-    time, far = new["time"][~np.isnat(new["time"])], reach(config.quality.static)
-    if time.size == 0 or far is None:
-        return Observations.empty()
-    start, end = (t.astype("datetime64[s]") for t in (time.min(), time.max()))
-    window = Window(start - far - _SECOND, end + _SECOND)
-    return store.read(window, list(config.observations.sources), without=without)
-
-
-def _add(facts: SourceFacts, new: Observations) -> SourceFacts:
-    """The facts of a source with those of one more file."""
-    codes = dict(facts.codes)
-    for words, number in next(iter(counts(new).values()), {}).items():
-        codes[words] = codes.get(words, 0) + number
-    time = new["time"][~np.isnat(new["time"])].astype("datetime64[s]")
-    span = [] if time.size == 0 else [format_time(time.min()), format_time(time.max())]
-    first = min((t for t in [facts.first, *span[:1]] if t), default=None)
-    last = max((t for t in [facts.last, *span[1:]] if t), default=None)
-    return replace(facts, rows=facts.rows + len(new), codes=codes, first=first, last=last)
 
 
 def _judge(config: Config, trouble: dict[str, list[StormdaError]], named: bool, any_file: bool) -> None:

@@ -13,10 +13,10 @@ has that of the vocabulary. Numbers of `missing` (-99, -999, -9999) mean that th
 place.
 """
 
-__all__ = ["column_names", "read_columns", "read_table", "station_places"]
+__all__ = ["PART", "column_names", "read_columns", "read_table", "station_places", "table_parts"]
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from csv import reader
 from pathlib import Path
 
@@ -38,6 +38,9 @@ from stormda.sources.units import convert
 from stormda.store.identity import canonical
 from stormda.types import Array
 from stormda.variables import VOCABULARY, LevelType
+
+PART = 1_000_000
+"""Values of a part of a large table."""
 
 _PARQUET = (".parquet", ".pq")
 _HEADER = 65536  # bytes that hold the names of the columns
@@ -64,6 +67,21 @@ def read_table(config: TableSource, name: str, resolve: Callable[[str], Path]) -
     return Observations.concat([_read(config, name, path, resolve) for path in files])
 
 
+def table_parts(config: TableSource, name: str, resolve: Callable[[str], Path]) -> Iterator[Observations]:
+    """As `read_table`, of one file, in parts of about a million values in its order: it is never in memory whole.
+
+    What `read_table` says of a whole file (its unit is wrong, no row has a time) is asked of each part. That no station
+    is known is no error where there are several parts: a file may be ordered by station.
+    """
+    _complete(config, name)
+    (path,) = expand(config.files, resolve, key=f"observations.sources.{name}.files")
+    key = f"observations.sources.{name}"
+    columns = _columns(config)
+    size = max(1, PART // max(1, len(config.variables) + 2 * len(config.wind) + (config.altimeter is not None)))
+    for number, frame in enumerate(_frames(path, columns, key, size)):
+        yield _observe(config, name, path, frame, resolve, anywhere=number == 0)
+
+
 def _complete(config: TableSource, name: str) -> None:
     key = f"observations.sources.{name}"
     if not isinstance(config.time, str) and len(config.time) not in (4, 5):
@@ -77,10 +95,22 @@ def _complete(config: TableSource, name: str) -> None:
 
 
 def _read(config: TableSource, name: str, path: Path, resolve: Callable[[str], Path]) -> Observations:
+    frame = read_columns(path, _columns(config), f"observations.sources.{name}")
+    return _observe(config, name, path, frame, resolve)
+
+
+def _observe(
+    config: TableSource,
+    name: str,
+    path: Path,
+    frame: pd.DataFrame,
+    resolve: Callable[[str], Path],
+    anywhere: bool = True,
+) -> Observations:
+    """The observations of the rows of a table; `anywhere`: whether it is an error that no station is known."""
     key = f"observations.sources.{name}"
-    frame = read_columns(path, _columns(config), key)
     numbers = _Numbers(frame, config.missing, path, key)
-    latitude, longitude, elevation = _places(config, frame, numbers, resolve, key)
+    latitude, longitude, elevation = _places(config, frame, numbers, resolve, key, anywhere)
     level = None if config.level is None else _level(config.level, numbers)
     times = read_times(frame, config.time)
     reports = Reports(frame[config.station_id].to_numpy(dtype=object), times, latitude, longitude, elevation, level)
@@ -145,11 +175,16 @@ def _level(level: Column, numbers: "_Numbers") -> Array:
 
 
 def _places(
-    config: TableSource, frame: pd.DataFrame, numbers: "_Numbers", resolve: Callable[[str], Path], key: str
+    config: TableSource,
+    frame: pd.DataFrame,
+    numbers: "_Numbers",
+    resolve: Callable[[str], Path],
+    key: str,
+    anywhere: bool,
 ) -> tuple[Array, Array, Array]:
     """Latitude, longitude and elevation of every row."""
     if config.stations is not None:
-        return _from_stations(config, frame, resolve, key)
+        return _from_stations(config, frame, resolve, key, anywhere)
     assert config.latitude is not None and config.longitude is not None
     nowhere = np.full(len(frame), np.nan)
     elevation = nowhere
@@ -160,12 +195,12 @@ def _places(
 
 
 def _from_stations(
-    config: TableSource, frame: pd.DataFrame, resolve: Callable[[str], Path], key: str
+    config: TableSource, frame: pd.DataFrame, resolve: Callable[[str], Path], key: str, anywhere: bool
 ) -> tuple[Array, Array, Array]:
     assert config.stations is not None
     places = station_places(config.stations, config.missing, resolve, key)
     ids = canonical(frame[config.station_id])
-    if not np.isin(ids, places.index.to_numpy()).any():
+    if anywhere and not np.isin(ids, places.index.to_numpy()).any():
         hint = f"the reports have ids like '{ids[0]}'" if len(ids) else None
         what = "no station of the reports is in this table"
         raise InputError(what, file=resolve(config.stations.file), key=f"{key}.stations", hint=hint)
@@ -213,15 +248,36 @@ def read_columns(path: Path, columns: list[str], key: str) -> pd.DataFrame:
     Raises:
         InputError: it is no table, has no rows, or lacks a column.
     """
+    return next(_frames(path, columns, key, None))
+
+
+def _frames(path: Path, columns: list[str], key: str, size: int | None) -> Iterator[pd.DataFrame]:
+    """As `read_columns`, in frames of about `size` rows, one at least; None: a single one."""
+    rows = 0
     try:
-        table = _parquet(path, columns, key) if path.suffix in _PARQUET else _csv(path, columns, key)
-        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(ignore_metadata=True)
+        for table in _tables(path, columns, key, size):
+            frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(ignore_metadata=True)
+            rows += len(frame)
+            if len(frame):
+                yield frame
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         what = f"the file cannot be read, it is truncated or no table: {str(error).strip()}"
         raise InputError(what, file=path, key=key) from error
-    if frame.empty:
+    if not rows:
         raise InputError("the table has no rows", file=path, key=key)
-    return frame
+
+
+def _tables(path: Path, columns: list[str], key: str, size: int | None) -> Iterator[pa.Table]:
+    if path.suffix not in _PARQUET:
+        yield from _csv(path, columns, key, size)
+        return
+    _has(columns, pq.read_schema(path).names, path, key)
+    if size is None:
+        yield pq.read_table(path, columns=columns)
+        return
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=size, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def column_names(path: Path, key: str) -> list[str]:
@@ -237,12 +293,7 @@ def column_names(path: Path, key: str) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _parquet(path: Path, columns: list[str], key: str) -> pa.Table:
-    _has(columns, pq.read_schema(path).names, path, key)
-    return pq.read_table(path, columns=columns)
-
-
-def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
+def _csv(path: Path, columns: list[str], key: str, size: int | None) -> Iterator[pa.Table]:
     """Every row must have as many columns as the header: a shifted or cut one is an error, not another number."""
     _bounded(path, key)
     header, separator = _header(path, key)
@@ -251,7 +302,21 @@ def _csv(path: Path, columns: list[str], key: str) -> pa.Table:
     wanted = [names[c] for c in columns]
     options = csv.ConvertOptions(include_columns=wanted, column_types={name: pa.string() for name in wanted})
     parse = csv.ParseOptions(delimiter=separator, quote_char=False if separator == "|" else '"')
-    table = csv.read_csv(path, parse_options=parse, convert_options=options)
+    if size is None:
+        yield _named(csv.read_csv(path, parse_options=parse, convert_options=options), names, columns)
+        return
+    with csv.open_csv(path, parse_options=parse, convert_options=options) as stream:
+        waiting: list[pa.RecordBatch] = []
+        for batch in stream:
+            waiting.append(batch)
+            if sum(map(len, waiting)) >= size:
+                yield _named(pa.Table.from_batches(waiting), names, columns)
+                waiting = []
+        if waiting:
+            yield _named(pa.Table.from_batches(waiting), names, columns)
+
+
+def _named(table: pa.Table, names: dict[str, str], columns: list[str]) -> pa.Table:
     return pa.table({c: _words(table.column(names[c])) for c in columns})
 
 

@@ -36,7 +36,7 @@ from filelock import FileLock, Timeout
 
 from stormda.errors import AlreadyRunning, InputError, OutputError
 from stormda.observations import SCHEMA, Observations
-from stormda.store.publish import atomic, write_text
+from stormda.store.publish import atomic, scratch, write_text
 from stormda.time import Window, parse_time
 from stormda.types import Array
 
@@ -118,21 +118,40 @@ class ObservationStore:
             OutputError: the folder cannot be written.
             AlreadyRunning: another writer holds the lock for more than a minute.
         """
-        table = observations.table.sort_by("time")
-        id_ = _id(source, origin.name)
+        return self.add_parts([observations], source, origin)
+
+    def add_parts(self, parts: Iterable[Observations], source: str, origin: Input) -> str:
+        """As `add`, of rows that come in parts, each later than the one before: one of them at a time is in memory.
+
+        The parts are written before the lock is taken, so that nobody waits for whoever makes them.
+        """
+        id_, rows, spans = _id(source, origin.name), 0, []
+        with self._writing(), scratch(self.path / "batch") as folder:
+            with pq.ParquetWriter(folder / "rows.parquet", SCHEMA, compression="zstd") as writer:
+                for part in parts:
+                    table = part.table.sort_by("time")
+                    writer.write_table(table, row_group_size=_GROUP)
+                    rows += table.num_rows
+                    spans.append(_span(table))
+            self._take(folder / "rows.parquet", id_, source, origin, rows, *_joined(spans))
+        return id_
+
+    def _take(
+        self, rows: Path, id_: str, source: str, origin: Input, number: int, first: str | None, last: str | None
+    ) -> None:
+        """Give a file of rows its place and its line of the manifest."""
         with self._locked():
             before = self._batches()
             replaced = set(_given(before, [(source, origin)]))
-            number = max((1 + int(b.file.rsplit("-", 1)[-1].split(".")[0]) for b in before if b.id == id_), default=0)
-            file = f"{id_}-{number}.parquet"
+            turn = max((1 + int(b.file.rsplit("-", 1)[-1].split(".")[0]) for b in before if b.id == id_), default=0)
+            file = f"{id_}-{turn}.parquet"
             with atomic(self.path / "batches" / file) as temporary:
-                pq.write_table(table, temporary, row_group_size=_GROUP, compression="zstd")
+                rows.replace(temporary)
             written = datetime.now(UTC).isoformat(timespec="seconds")
-            batch = _Batch(id_, source, origin.name, origin.sha256, file, table.num_rows, *_span(table), written)
+            batch = _Batch(id_, source, origin.name, origin.sha256, file, number, first, last, written)
             batches = sorted([batch, *(b for b in before if b.id not in replaced)], key=lambda b: (b.source, b.name))
             write_text(self._manifest, json.dumps([asdict(b) for b in batches], indent=1))
             self._sweep({b.file for b in batches})
-        return id_
 
     def given(self, origins: Iterable[tuple[str, Input]]) -> list[str]:
         """The ids of the batches that these inputs, each with its source, would replace."""
@@ -247,13 +266,18 @@ class ObservationStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        with self._writing():
+            try:
+                with FileLock(self.path / ".lock", timeout=_PATIENCE):
+                    yield
+            except Timeout as error:
+                raise AlreadyRunning("another process writes to the observation store", file=self.path) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
             (self.path / "batches").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=_PATIENCE)
-            with lock:
-                yield
-        except Timeout as error:
-            raise AlreadyRunning("another process writes to the observation store", file=self.path) from error
+            yield
         except OSError as error:
             hint = "check permissions and room on the disk"
             raise OutputError(f"the observation store cannot be written: {error}", file=self.path, hint=hint) from error
@@ -284,6 +308,12 @@ def _id(source: str, name: str) -> str:
 def _span(table: pa.Table) -> tuple[str | None, str | None]:
     span = pc.min_max(table.column("time")).as_py()
     return tuple(None if span[k] is None else span[k].isoformat() for k in ("min", "max"))  # type: ignore[return-value]
+
+
+def _joined(spans: Sequence[tuple[str | None, str | None]]) -> tuple[str | None, str | None]:
+    """The span of several; ISO 8601 sorts like the times."""
+    times = [time for span in spans for time in span if time is not None]
+    return min(times, default=None), max(times, default=None)
 
 
 def _filter(window: Window, bbox: tuple[float, float, float, float] | None) -> pc.Expression:

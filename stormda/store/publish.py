@@ -7,7 +7,7 @@ exchanged with it in one step where the system can (Linux, renameat2), else by t
 What a killed writer leaves under a hidden name is removed by the next writer of the same product on that machine.
 """
 
-__all__ = ["atomic", "atomic_folder", "plain", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic", "atomic_folder", "plain", "scratch", "write_bytes", "write_json", "write_text"]
 
 import ctypes
 import dataclasses
@@ -88,6 +88,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sync_folder(Path(folder))
         _take_place(temporary, path)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, for the time of the `with`; raises OutputError as `atomic_folder`."""
+    with _output(path) as temporary:
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -19,7 +19,7 @@ from stormda.config import ReaderLimits
 from stormda.config.sources import ObservationSource
 from stormda.errors import InputError
 from stormda.observations import QC, Observations
-from stormda.pipeline.ingest import READERS
+from stormda.pipeline.ingest_file import READERS
 from stormda.store.ioda import write_ioda
 from stormda.store.odim import Beam, write_volume
 
