@@ -70,6 +70,7 @@ __all__ = [
     "VerifyConfig",
     "VobsSource",
     "WindColumns",
+    "WindowConfig",
     "WithholdConfig",
     "dump",
     "files_of",
@@ -91,6 +92,7 @@ from stormda.config.methods import (
     SamplerConfig,
     StormConfig,
     TrainConfig,
+    WindowConfig,
 )
 from stormda.config.nwp import NwpConfig, files_of
 from stormda.config.quality import (

@@ -13,6 +13,7 @@ __all__ = [
     "SamplerConfig",
     "StormConfig",
     "TrainConfig",
+    "WindowConfig",
 ]
 
 from typing import Literal, TypeAlias
@@ -190,6 +191,22 @@ class AssimilateConfig(Section):
     )
     limit: float = Field(8.0, gt=0, description="sanity check: the analysis mean within this many climatological sd")
     report: bool = Field(False, description="report.html beside each analysis; verify and cycle run write it too")
+
+
+class WindowConfig(Section):
+    """The recent past drawn again with the observations that have come since: a smoother with a lag."""
+
+    frames: int = Field(
+        1, ge=1, le=64, description="L, analyses that are drawn together, the newest one included; 1: none again"
+    )
+    stride: int = Field(1, ge=1, description="cycles from one window to the next; 1: every cycle draws one")
+
+    @model_validator(mode="after")
+    def _gapless(self) -> "WindowConfig":
+        if self.frames > 1 and self.stride > self.frames:
+            what = f"windows of {self.frames} frames every {self.stride} cycles leave some frames out"
+            raise ValueError(f"{what}: stride is at most frames")
+        return self
 
 
 class ForecastConfig(Section):

@@ -20,8 +20,10 @@ from stormda.config.methods import (
     SamplerConfig,
     StormConfig,
     TrainConfig,
+    WindowConfig,
 )
 from stormda.config.nwp import NwpConfig
+from stormda.config.parallel import ParallelConfig
 from stormda.config.quality import OperatorConfig, QualityConfig
 from stormda.config.remote import RemoteConfig
 from stormda.config.sources import ArchiveConfig, ObservationsConfig
@@ -49,11 +51,13 @@ class Config(Section):
     letkf: LetkfConfig = LetkfConfig()
     ensf: EnsfConfig = EnsfConfig()
     assimilate: AssimilateConfig = AssimilateConfig()
+    window: WindowConfig = WindowConfig()
     nwp: NwpConfig = NwpConfig()
     forecast: ForecastConfig = ForecastConfig()
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()
     cycle: CycleConfig = CycleConfig()
+    parallel: ParallelConfig = ParallelConfig()
     twin: TwinConfig = TwinConfig()
 
     _folder: Path = Path(".")

@@ -32,6 +32,7 @@ from stormda.pipeline import build
 from stormda.pipeline.networks import Reports, network_of
 from stormda.pipeline.onestep import one_step_errors
 from stormda.pipeline.twin_forecast import CommonModel, Forecaster, Forecasts, common_model
+from stormda.pipeline.twin_window import redrawer
 from stormda.pipeline.worlds import World, world_of
 from stormda.store.provenance import digest
 from stormda.store.publish import write_json
@@ -39,7 +40,7 @@ from stormda.types import Array, Progress, silent
 
 _ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast"}  # sections that no twin reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
-_STAGES = ("cycling", "networks", "onestep", "worlds")
+_STAGES = ("cycling", "networks", "onestep", "twin_window", "worlds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class Series:
         one_step_mse: of the prior from the true past, of scored cycles; empty for a method without a forecast.
         ranks: of the truth among the members.
         seconds: an analysis took.
+        window: scores of frames that were drawn again (`twin_window.Redrawer`), [T, L, 3, C]; empty without windows.
     """
 
     mse: Array
@@ -61,6 +63,7 @@ class Series:
     one_step_mse: Array
     ranks: Array
     seconds: float
+    window: Array
 
 
 _Kept = TypeVar("_Kept", Series, Forecasts)
@@ -184,6 +187,7 @@ def _cycle(
     history = History.none(prior.frames, shape)
     weights = prior.grid.weights
     observe = network_of(config, prior.grid, prior.channels, seed)
+    again = redrawer(config, method, prior, settings, len(world.times))
     rows: list[Array] = []
     ranks = np.zeros(settings.members + 1)
     seconds = 0.0
@@ -205,13 +209,16 @@ def _cycle(
             ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
         history = methods.remember(prior, history, ensemble, carry)
         seconds += (perf_counter() - start) / len(world.times)
+        if again is not None:
+            again(k, problem, ensemble, decode, truth)
         if forecaster is not None and forecaster.wants(k):
             forecaster(k, decode(ensemble), prior.grid)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))
     mse, crps, spread, background_mse = np.stack(rows, axis=1)
     no_forecast = method == "oi" or (isinstance(prior, EnsemblePrior) and prior.base is None)
     one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
-    return Series(mse, crps, spread, background_mse, one_step, ranks, seconds)
+    window = np.zeros(0) if again is None else again.scores
+    return Series(mse, crps, spread, background_mse, one_step, ranks, seconds, window)
 
 
 def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:

@@ -4,8 +4,9 @@ Every cycle a network of random grid points, or of real stations, observes the t
 the same numbers, the same ensemble size and the same scores: RMSE of the ensemble mean, CRPS (fair) and spread/skill
 over all grid points, weighted by area, with intervals from a block bootstrap over cycles. Where channels have different
 units the scores of all together are in climatological standard deviations; those of each channel are in its unit.
-Beside them: the error of one step of the prior from the true past, without observations; and, with
-`twin.forecast.hours`, what the analyses are worth as the start of forecasts in one model (`twin_forecast`).
+Beside them: the error of one step of the prior from the true past, without observations; with
+`twin.forecast.hours`, what the analyses are worth as the start of forecasts in one model (`twin_forecast`); and with
+`window.frames`, what later observations add to them (`twin_window`).
 """
 
 __all__ = ["TwinResult", "twin", "units"]
@@ -23,6 +24,7 @@ from stormda.pipeline import build
 from stormda.pipeline.cycling import Runs, Series, together
 from stormda.pipeline.networks import describe
 from stormda.pipeline.twin_forecast import Forecasts, leads, of_channel, spectra_of, summarise
+from stormda.pipeline.twin_window import compare_windows
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_bytes, write_json
@@ -73,6 +75,7 @@ class TwinResult:
         for method, s in self.scores.items():
             parts = {f"all [{s['unit']}]": s} | (s["channels"] if len(s["channels"]) > 1 else {})
             rows += [_row(method, name, part) for name, part in parts.items()]
+            rows += [_row(f"{method} + {w['later']} later", f"all [{s['unit']}]", w) for w in s.get("window", [])]
         return title, columns, rows
 
 
@@ -198,6 +201,9 @@ def _compare(series: dict[str, list[Series]], spin_up: int, prior: Prior) -> dic
             found["one_step_rmse"] = float(np.sqrt((one_step / scale**2).mean()))
             for part, square in zip(found["channels"].values(), one_step, strict=True):
                 part["one_step_rmse"] = float(np.sqrt(square))
+        if runs[0].window.size:
+            filters = [(r.crps, r.background_mse) for r in runs]
+            found["window"] = compare_windows([r.window for r in runs], filters, spin_up, scale)
         found["seconds"] = float(np.mean([r.seconds for r in runs]))
         found[_BINS] = np.sum([r.ranks for r in runs], axis=0).tolist()
         scores[method] = found
