@@ -3,7 +3,7 @@
 Where no frame of history is there, the same network is the climatological prior of the season and hour.
 """
 
-__all__ = ["StormPrior"]
+__all__ = ["StormPrior", "bounded"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,10 @@ from stormda.diffusion.denoise import EDM
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.guess import Guess, LinearGuess
 from stormda.diffusion.history import History
-from stormda.errors import CheckpointError
+from stormda.errors import CheckpointError, ConfigError
 from stormda.grid import Grid
 from stormda.nn.embedding import forcing
+from stormda.nn.planes import Strip, rim
 from stormda.nn.storm import Storm
 from stormda.nn.weights import Weights, load_weights
 from stormda.normaliser import Normaliser
@@ -38,6 +39,7 @@ class StormPrior:
         model: the denoiser, in float32; other precisions are converted on the way in and out.
         losses: validation loss by noise level, with history and without.
         background: error covariance of the backgrounds; None: that of the linear-Gaussian guess, scaled by the losses.
+        strip: what a coarser model knows of the rim of the domain at the time of the state; None: nothing.
     """
 
     channels: tuple[Channel, ...]
@@ -49,6 +51,7 @@ class StormPrior:
     model: EDM
     losses: tuple[Mapping[float, float], Mapping[float, float]]
     background: BackgroundError | None = None
+    strip: Strip | None = None
 
     @classmethod
     def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
@@ -112,7 +115,8 @@ class StormPrior:
         past, season = _batched(history), _season(time)
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
-            d: Tensor = self.model(x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1), *past, season)[0]
+            x, level = x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1)
+            d: Tensor = self.model(x, level, *past, season, strip=self.strip)[0]
             return d.to(x_BCHW.dtype)
 
         if self.background is None or not bool(history.mask.any()) or history.mean.ndim == 5:
@@ -151,8 +155,27 @@ class StormPrior:
     def _background(self, history: History, time: np.datetime64) -> Tensor:
         """E[x | history], one a history [B, C, H, W]."""
         past, level = _batched(history), torch.tensor([self.sigma_max])
-        b: Tensor = self.model(self.model.guess(*past).mean, level, *past, _season(time))[0]
+        b: Tensor = self.model(self.model.guess(*past).mean, level, *past, _season(time), strip=self.strip)[0]
         return b
+
+
+def bounded(prior: StormPrior, field_CHW: Tensor) -> StormPrior:
+    """The prior of one time, told what a coarser model says of the rim of the domain.
+
+    Args:
+        prior: of a network that takes such a field (`storm.rim.width`).
+        field_CHW: standardised, on the prior's grid.
+
+    Raises:
+        ConfigError: the network was built without.
+    """
+    network = prior.model.network
+    width = int(network.strip) if isinstance(network, Storm) else 0
+    if width == 0:
+        hint = "weights that were trained with storm.rim.width above 0"
+        raise ConfigError("the network takes no field at the rim of its domain", key="assimilate.rim", hint=hint)
+    known = rim(prior.grid.shape, width, prior.grid.periodic)[None, None]
+    return replace(prior, strip=Strip(field_CHW[None].float(), known))
 
 
 def _season(time: np.datetime64) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from stormda.diffusion.guess import LinearGuess
 from stormda.layout import WHOLE, Layout
+from stormda.nn.planes import Strip
 
 
 class EDM(nn.Module):
@@ -42,6 +43,7 @@ class EDM(nn.Module):
         mask_BK: Tensor,
         forcing_BF: Tensor,
         layout: Layout = WHOLE,
+        strip: Strip | None = None,
     ) -> tuple[Tensor, Tensor]:
         """E[x | x_t, history], and the variance that the linear-Gaussian guess leaves, both [B, C, H, W].
 
@@ -59,5 +61,6 @@ class EDM(nn.Module):
             (d - guess.mean) / sd,
         ]
         state = torch.stack([plane.expand_as(x_BCHW) for plane in planes], dim=1)
-        f = self.network(state, sigma_B.log() / 4, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout)
+        told = {} if strip is None else {"strip": strip}
+        f = self.network(state, sigma_B.log() / 4, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout, **told)
         return d + variance.sqrt() * f, variance

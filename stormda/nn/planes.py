@@ -38,6 +38,15 @@ class Strip:
         field = self.field_BCHW.masked_fill(~known, 0.0)
         return torch.stack([field, known.to(field.dtype)], dim=1)
 
+    def __getitem__(self, some: slice) -> "Strip":
+        """Of some members."""
+        return Strip(self.field_BCHW[some], self.known_BCHW[some] if len(self.known_BCHW) > 1 else self.known_BCHW)
+
+    def __add__(self, other: "Strip") -> "Strip":
+        """Of the members of both, each of which has a mask of its own."""
+        fields = torch.cat([self.field_BCHW, other.field_BCHW])
+        return Strip(fields, torch.cat([self.known_BCHW, other.known_BCHW]))
+
     def flat(self, members: int) -> "Strip":
         """Frames of a window [B, L, C, H, W], B = 1 or `members`, as members [members L, C, H, W]."""
         field = self.field_BCHW.expand(members, *self.field_BCHW.shape[1:])

@@ -33,7 +33,9 @@ from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.noise import karras
 from stormda.diffusion.sample.dpm2m import dpm2m
 from stormda.nn.embedding import forcing
+from stormda.nn.planes import Strip
 from stormda.training.data import Series
+from stormda.training.rim import NO_RIM, Rim
 from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,8 @@ _SEASON, _KNOWN = 384, 0.01  # one-step errors for the season, and the error of 
 class _Cycles:
     """Backgrounds of a network: r [n, R], G P G^T [n, R, R] and phi [n, F]; and some whole states, to denoise.
 
-    `past` are mean, error, mask, phi and P of these, `background` and `truth` they themselves.
+    `past` are mean, error, mask, phi and P of these, `background` and `truth` they themselves, `strip` is what is known
+    of their rims.
     """
 
     error: Tensor
@@ -69,6 +72,7 @@ class _Cycles:
     past: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     background: Tensor
     truth: Tensor
+    strip: Strip | None
 
 
 def background_error(
@@ -81,6 +85,7 @@ def background_error(
     weights_HW: Tensor,
     *,
     seed: int = 0,
+    rim: Rim = NO_RIM,
     progress: Progress = silent,
 ) -> BackgroundError | None:
     """B of the backgrounds of `model`, and what the denoiser leaves of it at all noise levels.
@@ -93,6 +98,7 @@ def background_error(
         sigma: smallest and largest noise level of the training.
         weights_HW: area weights.
         seed: of the observations.
+        rim: what a coarser model knows at the time of a state.
         progress: told about the cycles.
 
     Returns:
@@ -107,17 +113,17 @@ def background_error(
     nothing = torch.zeros(1 + forcing(learn.times[:1]).shape[1])
     all_of_it = torch.ones(_LEVELS), torch.ones(_LEVELS), torch.ones(())
     error = BackgroundError(linear, nothing, levels, *all_of_it).to(learn.fields.device)
-    season = _season(model, error, learn, frames, sigma[1], g)
+    season = _season(model, error, learn, frames, sigma[1], g, rim)
     for number in range(_ROUNDS):
         progress("background errors", number, _ROUNDS)
-        learned = _cycle(model, error, linear.propagator, learn, runs[0], frames, sigma[1], g)
-        checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g)
+        learned = _cycle(model, error, linear.propagator, learn, runs[0], frames, sigma[1], g, rim)
+        checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g, rim)
         if not all(_bounded(cycles, linear) for cycles in (learned, checked)):
             log.warning(_UNFIT)
             return None
         error = _fitted(linear, error, season, learned, checked, weights_HW, seed)
     progress("background errors", _ROUNDS, _ROUNDS)
-    checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g)
+    checked = _cycle(model, error, linear.propagator, held, runs[1], frames, sigma[1], g, rim)
     warm, cold = (_share(model, error, checked, levels, weights_HW, known, g) for known in (True, False))
     if not (_bounded(checked, linear) and float(warm[-1]) < _WORST):
         log.warning(_UNFIT)
@@ -152,6 +158,7 @@ def _cycle(
     frames: int,
     highest: float,
     g: torch.Generator,
+    rim: Rim,
 ) -> _Cycles:
     """Chains of analyses side by side, from no past on."""
     b, length = runs.shape
@@ -166,19 +173,25 @@ def _cycle(
     for k in range(length):
         x, phi = series.fields[runs[:, k]], phases[runs[:, k]]
         start = model.guess(mean, told, mask).mean + highest * torch.randn(x.shape, generator=g).to(x)
-        background = model(start, level, mean, told, mask, phi)[0]
+        strip = rim.of(x, g)
+        background = model(start, level, mean, told, mask, phi, strip=strip)[0]
         guess = error(mean, told, mask, phi, p)
         if k >= _SPIN_UP:
             moved = propagator.double() @ p @ propagator.double().T
             r = (background - x).flatten(1) @ e.T
-            kept.append((r, moved.float(), phi, mean, told, mask, phi, p.float(), background, x))
+            kept.append((r, moved.float(), phi, mean, told, mask, phi, p.float(), background, x, *_fields(strip)))
         analysis, p, variance = network.update(background, x, guess.covariance, guess.beside, e, g)
         mean = torch.cat([mean[:, 1:], analysis[:, None]], dim=1)
         told = torch.cat([told[:, 1:], variance.sqrt()[:, None]], dim=1)
         mask = torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], dim=1)
     some = [torch.cat(f) for f in list(zip(*kept[:: max(1, len(kept) * b // _STATES)], strict=True))[3:]]
     r, moved, phi = (torch.cat(f) for f in list(zip(*kept, strict=True))[:3])
-    return _Cycles(r, moved, phi, (some[0], some[1], some[2], some[3], some[4]), some[5], some[6])
+    strip = Strip(some[7], some[8]) if rim.width else None
+    return _Cycles(r, moved, phi, (some[0], some[1], some[2], some[3], some[4]), some[5], some[6], strip)
+
+
+def _fields(strip: Strip | None) -> tuple[Tensor, ...]:
+    return () if strip is None else (strip.field_BCHW, strip.known_BCHW)
 
 
 def _bounded(cycles: _Cycles, linear: LinearGuess) -> bool:
@@ -258,7 +271,7 @@ def _fitted(
 
 @torch.no_grad()
 def _season(
-    model: EDM, error: BackgroundError, series: Series, frames: int, highest: float, g: torch.Generator
+    model: EDM, error: BackgroundError, series: Series, frames: int, highest: float, g: torch.Generator, rim: Rim
 ) -> Tensor:
     """c and w: the size of one-step errors from the true past is gamma-distributed around q f, f being 1 on average."""
     sizes, phases = [], []
@@ -269,7 +282,8 @@ def _season(
         told, mask = torch.full_like(mean, _KNOWN), torch.ones(mean.shape[:2], dtype=torch.bool, device=mean.device)
         phi = torch.as_tensor(forcing(series.times[targets[chosen].numpy()])).to(mean)
         start = mean[:, -1] + highest * torch.randn(x.shape, generator=g).to(x)
-        background = model(start, torch.tensor([highest]).to(x), mean, told, mask, phi)[0]
+        level = torch.tensor([highest]).to(x)
+        background = model(start, level, mean, told, mask, phi, strip=rim.of(x, g))[0]
         sizes.append(((background - x).flatten(1) @ error.linear.modes.T).square().sum(dim=1))
         phases.append(phi)
     size, phi = torch.cat(sizes).double(), torch.cat(phases).double()
@@ -340,7 +354,7 @@ def _share(
     for level in levels:
         sigma = level.to(mean).expand(len(mean))
         x = cycles.truth + level * torch.randn(cycles.truth.shape, generator=g).to(mean)
-        d = model(x, sigma, mean, told, mask, phi)[0]
+        d = model(x, sigma, mean, told, mask, phi, strip=cycles.strip if known else None)[0]
         expected = error(mean, told, mask, phi, p).denoise(x, sigma)[1]
         ratios.append(((d - cycles.truth).square() * weights_HW).mean() / (expected * weights_HW).mean())
     return torch.stack(ratios)
@@ -371,8 +385,10 @@ def _width(
         y = x.flatten()[point] + variance.sqrt() * torch.randn(len(point), generator=g).to(x)
         noise = torch.randn(_MEMBERS, *x.shape, generator=g).to(x)
 
-        def denoise(z: Tensor, s: Tensor, past: tuple[Tensor, ...] = past) -> Tensor:
-            d: Tensor = model(z, s.reshape(1), *past[:4])[0]
+        strip = None if cycles.strip is None else cycles.strip[k : k + 1]
+
+        def denoise(z: Tensor, s: Tensor, past: tuple[Tensor, ...] = past, strip: Strip | None = strip) -> Tensor:
+            d: Tensor = model(z, s.reshape(1), *past[:4], strip=strip)[0]
             return d
 
         def seen(z: Tensor, point: Tensor = point) -> Tensor:

@@ -19,19 +19,23 @@ __all__ = ["Batch", "Chain", "Data", "Sampler", "Series", "Statistics", "statist
 
 import hashlib
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stormda.errors import InputError
+from stormda.layout import WHOLE, Layout
 from stormda.nn.embedding import forcing
+from stormda.nn.planes import Strip
+from stormda.training.rim import NO_RIM, Rim
 from stormda.types import Array
 
 _EOF_TIMES = 4000  # times that EOFs are computed from
 _EOFS = 512
+_TENSORS = ("x", "mean", "error", "mask", "forcing")  # of a batch
 
 
 class Data(Protocol):
@@ -168,20 +172,32 @@ class Batch:
     error: Tensor
     mask: Tensor
     forcing: Tensor
+    strip: Strip | None = None
+
+    @property
+    def told(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Layout, Strip | None]:
+        """The arguments of a denoiser after state and noise level."""
+        return self.mean, self.error, self.mask, self.forcing, WHOLE, self.strip
 
     def sample(self, index: int) -> "Batch":
         """A batch of one."""
-        one = slice(index, index + 1)
-        return Batch(self.x[one], self.mean[one], self.error[one], self.mask[one], self.forcing[one])
+        return self.cut(slice(index, index + 1))
+
+    def cut(self, some: slice) -> "Batch":
+        """Some of the samples."""
+        strip = None if self.strip is None else self.strip[some]
+        return Batch(self.x[some], self.mean[some], self.error[some], self.mask[some], self.forcing[some], strip)
 
     def __add__(self, other: "Batch") -> "Batch":
         """The samples of both."""
-        return Batch(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+        both: dict[str, Any] = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _TENSORS}
+        strip = None if self.strip is None or other.strip is None else self.strip + other.strip
+        return Batch(**both, strip=strip)
 
     def forgotten(self) -> "Batch":
         """The same truths without any past."""
         nothing, one = torch.zeros_like(self.mean), torch.ones_like(self.error)
-        return Batch(self.x, nothing, one, torch.zeros_like(self.mask), self.forcing)
+        return replace(self, mean=nothing, error=one, mask=torch.zeros_like(self.mask))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +214,10 @@ class Chain:
     truth: Tensor
     forcing: Tensor
 
+    def cut(self, some: slice) -> "Chain":
+        """Some of the samples."""
+        return Chain(self.batch.cut(some), self.truth[some], self.forcing[some])
+
 
 @dataclass(eq=False)
 class Sampler:
@@ -210,6 +230,7 @@ class Sampler:
         error: range of s, log-uniform.
         roll: shift samples around the world in longitude (a plane that wraps has no preferred place).
         extra: n, older frames besides, for `chain`.
+        rim: what a coarser model knows at the time of the truth.
     """
 
     series: Series
@@ -219,6 +240,7 @@ class Sampler:
     error: tuple[float, float]
     roll: bool
     extra: int = 0
+    rim: Rim = NO_RIM
 
     def __post_init__(self) -> None:
         device = self.series.fields.device
@@ -259,7 +281,8 @@ class Sampler:
             shifts = torch.randint(x.shape[-1], (b,), generator=g, device=g.device)
             x, truth, mean, error = (_rolled(f, shifts) for f in (x, truth, mean, error))
         there = mask[:, :, None, None, None]
-        return Batch(x, mean * there, torch.where(there, error, 1.0), mask, self._forcing[target]), truth
+        strip = self.rim.of(x, g, self.rim.dropout)
+        return Batch(x, mean * there, torch.where(there, error, 1.0), mask, self._forcing[target], strip), truth
 
     def known(self, chosen: Tensor, error: float) -> Batch:
         """The samples of chosen targets with a past that is the truth, said to have a small error."""

@@ -39,8 +39,7 @@ def draw_members(model: EDM, case: Batch, noise_MCHW: Tensor, sigma: tuple[float
     """
 
     def denoise(x_BCHW: Tensor, level: Tensor) -> Tensor:
-        past = case.mean, case.error, case.mask, case.forcing
-        d: Tensor = model(x_BCHW, level.to(x_BCHW).reshape(1), *past)[0]
+        d: Tensor = model(x_BCHW, level.to(x_BCHW).reshape(1), *case.told)[0]
         return d
 
     low, high = _range(model.guess(case.mean, case.error, case.mask), sigma)

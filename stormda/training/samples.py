@@ -42,7 +42,7 @@ def draw_samples(model: EDM, case: Batch, time: np.datetime64, sigma: tuple[floa
     g = torch.Generator(device).manual_seed(seed + 999)
     noise = torch.randn(_MEMBERS + _CLIMATE, *case.x.shape[1:], generator=g, device=device)
     level = torch.full((1,), sigma[1], device=device)
-    mean = model(level * noise[:1], level, case.mean, case.error, case.mask, case.forcing)[0][0]
+    mean = model(level * noise[:1], level, *case.told)[0][0]
     members = draw_members(model, case, noise[:_MEMBERS], sigma, _STEPS)
     climate = draw_members(model, case.forgotten(), noise[_MEMBERS:], sigma, _STEPS)
     return Samples(time, *(f.cpu() for f in (case.x[0], mean, members, climate)))

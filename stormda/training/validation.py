@@ -114,7 +114,7 @@ class Validation:
     def _mean_forecast(self, model: EDM, b: Batch, noise: Tensor) -> Tensor:
         level = self.density.sigma_max
         sigma = torch.full((1,), level, device=b.x.device)
-        mean: Tensor = model(b.x + level * noise, sigma, b.mean, b.error, b.mask, b.forcing)[0]
+        mean: Tensor = model(b.x + level * noise, sigma, *b.told)[0]
         return mean
 
     def _cycled(self, model: EDM, chain: Chain) -> dict[str, float]:
