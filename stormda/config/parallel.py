@@ -1,0 +1,15 @@
+"""How the processes of one command are laid out: `stormda.distributed.mesh`."""
+
+__all__ = ["ParallelConfig"]
+
+from pydantic import Field
+
+from stormda.config.fields import Section
+
+
+class ParallelConfig(Section):
+    """Several processes (srun, mpiexec, torchrun) on a mesh of ensemble x tile x shard."""
+
+    ensemble: int | None = Field(None, ge=1, description="that members are divided among; empty: all that are left")
+    tile: int = Field(1, ge=1, description="that one member is cut among; more than 1 is not possible here yet")
+    shard: int = Field(1, ge=1, description="that the weights are divided among; more than 1 is not possible here yet")
