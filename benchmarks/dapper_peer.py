@@ -1,7 +1,7 @@
 """Lorenz-96 beside DAPPER, on the same truth and the same observations.
 
     python benchmarks/dapper_peer.py -c examples/lorenz96/d40.yaml --python DAPPER/bin/python --json out.json \
-        twin.methods=[letkf] assimilate.ensemble=7 letkf.radius=14.6 letkf.inflation=1.04 twin.cycles=10500 twin.spin_up=500
+        twin.methods=[letkf] assimilate.ensemble=7 letkf.radius=14.6 letkf.inflation=1.04 twin.cycles=10500 ...
 
 DAPPER (Nansen Center, https://github.com/nansencenter/DAPPER) lives in an environment of its own: `python -m venv
 DAPPER; DAPPER/bin/pip install dapper==1.7.1`. The twin experiment of the configuration gives truth, observations and
