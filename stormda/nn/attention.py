@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stormda.layout import WHOLE, Layout
+from stormda.nn.parts import part_of
 from stormda.nn.stream import Piece, chunk_of, slices, stream
 from stormda.nn.tiles import Tiles
 
@@ -132,8 +133,8 @@ class Attention(nn.Module):
         width: D.
         heads: number of heads; D / heads must be divisible by 4.
         latents: number of latent tokens; 0: only softmax.
-        tiles: which tokens softmax connects, for queries and keys of one grid (M = N); None: all with all. The
-            parameters are the same.
+        tiles: which tokens softmax connects, for queries and keys of one grid (M = N); None: all with all, in one
+            process. The parameters are the same.
         chunk: tokens at a time, with tiles; None: what suits the device.
     """
 
@@ -159,24 +160,29 @@ class Attention(nn.Module):
         angles_key: tuple[Tensor, Tensor],
         layout: Layout = WHOLE,
     ) -> Tensor:
-        """Attend; `angles` are cosines and sines [N, size/2] of `rotary` at queries and keys."""
+        """Attend; `angles` are cosines and sines [N, size/2] of `rotary` at queries and keys.
+
+        Raises:
+            ValueError: all with all, of tokens that are spread over processes.
+        """
         if self.tiles is not None:
             return self._tiled(self.tiles, x_BND, context_BMD, angles_query, angles_key, layout)
+        if layout is not WHOLE:
+            raise ValueError("softmax over everything needs all tokens in one process: give the network tiles")
         q = self.query_norm(self._split(self.query(x_BND)))
         k, v = (self._split(part) for part in self.key_value(context_BMD).split(self.width, dim=-1))
         k, v = self.key_norm(k).expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
-        y = _read(rotate(q, *angles_query), rotate(k, *angles_key), v, layout)
+        y = _read(rotate(q, *angles_query), rotate(k, *angles_key), v)
         if self.latents is not None and self.gate is not None:
             gate = torch.sigmoid(self.gate)
-            y = (1 - gate) * y + gate * self._through_latents(q, k, v, layout)
+            y = (1 - gate) * y + gate * self._through_latents(q, k, v)
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out
 
-    def _through_latents(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
+    def _through_latents(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self.latents is not None
         latents = self.key_norm(self.latents).expand(len(q), -1, -1, -1)
-        z = _read(latents, k, v, layout)  # over the tokens of all parts
-        return _read(q, latents, z, WHOLE)
+        return _read(q, latents, _read(latents, k, v))
 
     def _split(self, x_BND: Tensor) -> Tensor:
         return x_BND.view(*x_BND.shape[:-1], self.heads, self.size).transpose(1, 2)
@@ -190,8 +196,11 @@ class Attention(nn.Module):
         angles_key: tuple[Tensor, Tensor],
         layout: Layout,
     ) -> Tensor:
-        """Two streams: keys and values of all tokens, which latents read as they pass; then queries, tile by tile."""
-        n = x_BND.shape[1]
+        """Two streams: keys and values of all tokens, which latents read as they pass; then queries, tile by tile.
+
+        In between processes exchange the keys and values around their parts, and what the latents have read.
+        """
+        n, part = x_BND.shape[1], part_of(tiles, layout)
         latents = None if self.latents is None else self.key_norm(self.latents)
         turns = [a[None] for a in (*angles_key, *angles_query)]
         pieces = slices(n, 3, chunk_of(context_BND, self.chunk))
@@ -200,7 +209,8 @@ class Attention(nn.Module):
         gate = None if self.gate is None else torch.sigmoid(self.gate)
         z = layout.merge(*merge(*reads))[0] if reads else None
         outward = (self.query.weight, self.query_norm.weight, self.out.weight, gate, latents, z)
-        batches = _Batches(tiles, chunk_of(x_BND, self.chunk), x_BND.device)
+        memory = part.widen(memory, tiles, layout)
+        batches = _Batches(part.tiles, chunk_of(x_BND, self.chunk), x_BND.device)
         (y,) = stream(partial(_recall, self.heads), batches, (x_BND, *turns[2:], memory), outward, n)
         return y
 
@@ -218,11 +228,11 @@ class _Batches:
             yield Piece((queries, queries, queries, keys), queries)
 
 
-def _read(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor, layout: Layout) -> Tensor:
-    """Attention over the keys of all parts; the log-sum-exp costs scores in memory where it has no kernel."""
-    if layout is WHOLE and q_BhND.device.type != "cpu":
+def _read(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> Tensor:
+    """Attention over all keys; the log-sum-exp costs scores in memory where it has no kernel."""
+    if q_BhND.device.type != "cpu":
         return functional.scaled_dot_product_attention(q_BhND, k_BhMD, v_BhMD)
-    return layout.merge(*attend(q_BhND, k_BhMD, v_BhMD))[0]
+    return attend(q_BhND, k_BhMD, v_BhMD)[0]
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stormda.layout import WHOLE, Layout
+from stormda.layout import WHOLE, Ends, Layout
 from stormda.nn.stream import Piece
 from stormda.types import Array
 
@@ -69,7 +69,8 @@ class Patches:
         poles: tuple[bool, bool] = (False, False),
         pole_rows: tuple[bool, bool] = (False, False),
     ) -> None:
-        self.shape, self.periodic, self.poles, self.pole_rows = shape, periodic, poles, pole_rows
+        self.shape, self.periodic = shape, periodic
+        self.ends = Ends(periodic, (poles[0], poles[1]), (pole_rows[0], pole_rows[1]))
         self.size = (min(patch, shape[0]), min(patch, shape[1]))
         self.count = (math.ceil(shape[0] / self.size[0]), math.ceil(shape[1] / self.size[1]))
 
@@ -88,16 +89,20 @@ class Patches:
         return self.windows(self.pad(x, layout, signs_G))
 
     def pad(self, x: Tensor, layout: Layout = WHOLE, signs_G: Tensor | None = None) -> Tensor:
-        """[B, G, H, W] with the rim of the outermost patches, filled up to whole patches."""
-        field, x = x, layout.halo(x, _RIM, self.periodic)
-        if any(self.poles):
-            if layout is not WHOLE:
-                raise ValueError("a field in parts has no poles: the other side is not there")
-            x = self._across(field, x, signs_G)
-        fill = [n * p - s for n, p, s in zip(self.count, self.size, self.shape, strict=True)]
+        """A part [B, G, h, w] with the rim of its outermost patches, filled up to whole patches."""
+        (h, w), (rows, columns) = self.count_of(layout), layout.part(self.shape)
+        fill = [h * self.size[0] - (rows.stop - rows.start), w * self.size[1] - (columns.stop - columns.start)]
+        x = layout.halo(x, (_RIM, _RIM), self.shape, self.ends)
+        if signs_G is not None:
+            x = self._turn(x, rows, signs_G)
         if any(fill):
             x = functional.pad(x, (0, fill[1], 0, fill[0]), mode="replicate")
         return x
+
+    def count_of(self, layout: Layout) -> tuple[int, int]:
+        """Rows and columns of the patches of a part."""
+        rows, columns = layout.part(self.count)
+        return rows.stop - rows.start, columns.stop - columns.start
 
     def windows(self, x: Tensor) -> Tensor:
         """Rows of the padded field, [B, G, h p + 2, .] -> tokens of h rows of patches, [B, ., G, window]."""
@@ -105,29 +110,31 @@ class Patches:
         x = x.unfold(-2, ph + 2 * _RIM, ph).unfold(-2, pw + 2 * _RIM, pw)  # [B, G, h, w, ., .]
         return x.flatten(-2).flatten(2, 3).transpose(1, 2)
 
-    def rows(self, tokens: int) -> list[Piece]:
+    def rows(self, tokens: int, layout: Layout = WHOLE) -> list[Piece]:
         """Whole rows of patches, `tokens` or one row at a time: of the padded field, rows first, and of the tokens."""
-        (h, w), p = self.count, self.size[0]
+        (h, w), p = self.count_of(layout), self.size[0]
         step = max(1, tokens // w)
         cuts = [(first, min(first + step, h)) for first in range(0, h, step)]
         return [Piece((slice(a * p, b * p + 2 * _RIM),), slice(a * w, b * w)) for a, b in cuts]
 
-    def _across(self, field: Tensor, padded: Tensor, signs_G: Tensor | None) -> Tensor:
-        """Replace the rows beyond the poles."""
+    def _turn(self, padded: Tensor, part: slice, signs_G: Tensor) -> Tensor:
+        """Change signs in the rows beyond the poles, where a part has them."""
+        beyond = [self.ends.poles[0] and part.start == 0, self.ends.poles[1] and part.stop == self.shape[0]]
+        if not any(beyond):
+            return padded
         rows = [padded[..., :_RIM, :], padded[..., _RIM:-_RIM, :], padded[..., -_RIM:, :]]
-        for end, row in ((0, int(self.pole_rows[0])), (1, -1 - int(self.pole_rows[1]))):
-            if self.poles[end]:
-                other = field[..., row, :].roll(self.shape[1] // 2, dims=-1)
-                other = other if signs_G is None else other * signs_G[:, None]
-                rows[2 * end] = torch.cat([other[..., -_RIM:], other, other[..., :_RIM]], dim=-1)[..., None, :]
+        for end in (0, 1):
+            if beyond[end]:
+                rows[2 * end] = rows[2 * end] * signs_G[:, None, None]
         return torch.cat(rows, dim=-2)
 
-    def join(self, x_BNCP: Tensor) -> Tensor:
-        """[B, N, C, points] -> [B, C, H, W]."""
-        b, _, c, _ = x_BNCP.shape
-        x = x_BNCP.transpose(1, 2).reshape(b, c, *self.count, *self.size).transpose(3, 4)
-        x = x.reshape(b, c, self.count[0] * self.size[0], self.count[1] * self.size[1])
-        return x[..., : self.shape[0], : self.shape[1]]
+    def join(self, x_BNCP: Tensor, layout: Layout = WHOLE) -> Tensor:
+        """[B, N, C, points] -> [B, C, h, w] of a part."""
+        (b, _, c, _), count = x_BNCP.shape, self.count_of(layout)
+        rows, columns = layout.part(self.shape)
+        x = x_BNCP.transpose(1, 2).reshape(b, c, *count, *self.size).transpose(3, 4)
+        x = x.reshape(b, c, count[0] * self.size[0], count[1] * self.size[1])
+        return x[..., : rows.stop - rows.start, : columns.stop - columns.start]
 
     def positions(self) -> Tensor:
         """Row and column of each patch [N, 2], in patches."""

@@ -26,6 +26,7 @@ from stormda.layout import WHOLE, Layout
 from stormda.nn.attention import rotary
 from stormda.nn.block import Block
 from stormda.nn.embedding import Patches, Pool, VariableEmbedding, ages, fourier
+from stormda.nn.parts import part_rows
 from stormda.nn.planes import Cut, Strip, signs
 from stormda.nn.stream import chunk_of, through
 from stormda.nn.tiles import layer_tiles
@@ -99,6 +100,8 @@ class Storm(nn.Module):
         everywhere = [frame * channels + vector for frame in range(frames) for vector in vectors]
         self.register_buffer("history_signs", signs(_HISTORY, frames * channels, everywhere), persistent=False)
         self.static: Tensor
+        self.cos: Tensor
+        self.sin: Tensor
         self.state_signs: Tensor
         self.history_signs: Tensor
         self.places = nn.Linear(static.shape[0] * points, width)
@@ -141,7 +144,7 @@ class Storm(nn.Module):
             history_error_BKCHW: standard deviation of their error.
             history_mask_BK: true where a frame is there. One history (B = 1) may serve the whole batch.
             forcing_BF: phase of the year and the day.
-            layout: how the tokens are spread over processes.
+            layout: how the tokens are spread over processes; fields are those of the part.
             strip: what is known at the rim, where the network was built for it; None: nothing.
 
         With a window of L > 1 frames, oldest first, the state is [B, L, P, C, H, W], the forcing [B, L, F], fields of
@@ -151,7 +154,8 @@ class Storm(nn.Module):
             ValueError: a strip for a network that was built without.
         """
         state = self._planes(state_BPCHW, strip)
-        places = self._tokens((nn.Flatten(2), self.places), self.static[None, None], None, layout)
+        rows, columns = layout.part(self.patches.shape)
+        places = self._tokens((nn.Flatten(2), self.places), self.static[None, None, :, rows, columns], None, layout)
         x = self._tokens((self.embed, self.pool), state, self.state_signs, layout) + places
         history = self._history(history_mean_BKCHW, history_error_BKCHW, history_mask_BK, layout) + places
         del state, places  # as large as the tokens
@@ -164,10 +168,11 @@ class Storm(nn.Module):
             x, n = x.flatten(0, 1), n.expand(len(x), -1, -1).flatten(0, 1)
             if len(history) > 1:
                 history = history.repeat_interleave(self.window, dim=0)
+        angles = part_rows(self.cos, self.patches.count, layout), part_rows(self.sin, self.patches.count, layout)
         for block in self.blocks:
-            x = block(x, history, n, (self.cos, self.sin), layout)
+            x = block(x, history, n, angles, layout)
         y_BNO = through((self.norm, self.head), x, pieces=self.pieces)
-        f = self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points))
+        f = self.patches.join(y_BNO.view(*y_BNO.shape[:-1], -1, self.patches.points), layout)
         return f if self.age is None else f.view(-1, self.window, *f.shape[1:])
 
     def _planes(self, x: Tensor, strip: Strip | None) -> Tensor:
@@ -193,7 +198,7 @@ class Storm(nn.Module):
     ) -> Tensor:
         """Patches of planes through modules: [B, N, D]."""
         rows = self.patches.pad(x_BPCHW.flatten(1, 2), layout, signs).transpose(1, 2)  # [B, rows, P C, columns]
-        pieces = self.patches.rows(chunk_of(rows)) if self.pieces else False
+        pieces = self.patches.rows(chunk_of(rows), layout) if self.pieces else False
         return through((Cut(self.patches, x_BPCHW.shape[1]), *modules), rows, *last, pieces=pieces)
 
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from stormda.layout import Ends
+
 _SHIFTS = (0.0, 0.5, 0.25, 0.75)  # of a tile, in consecutive layers
 
 
@@ -98,12 +100,16 @@ class Tiles:
         shape: rows and columns, in tokens.
         rows, columns: the cuts of both axes.
         frames: and of time.
+        ends: what windows find beyond the edges.
+        window: rows and columns of the grid in which keys are numbered, where it is not that of the queries.
     """
 
     shape: tuple[int, int]
     rows: list[Run]
     columns: list[Run]
     frames: list[Run] = field(default_factory=lambda: cut_axis(1, 1, 0, wraps=False))
+    ends: Ends = Ends((False, False))
+    window: tuple[int, int] | None = None
 
     def over(self, frames: int) -> "Tiles":
         """The same cut of every frame, each seen together with the ones beside it."""
@@ -123,17 +129,19 @@ class Tiles:
             for first in range(0, math.prod(count), at_once):
                 i = torch.arange(first, min(first + at_once, math.prod(count)), device="cpu")
                 f, r, c = i // (count[1] * count[2]), i // count[2] % count[1], i % count[2]
-                queries = self._flat(*(run.queries_TQ[j] for run, j in zip(runs, (f, r, c), strict=True)))
-                keys = self._flat(*(run.keys_TK[j] for run, j in zip(runs, (f, r, c), strict=True)))
+                queries = _flat(self.shape, *(run.queries_TQ[j] for run, j in zip(runs, (f, r, c), strict=True)))
+                window = self.window or self.shape
+                keys = _flat(window, *(run.keys_TK[j] for run, j in zip(runs, (f, r, c), strict=True)))
                 yield queries.to(device), keys.to(device)
 
-    def _flat(self, frame_TF: Tensor, row_TR: Tensor, column_TC: Tensor) -> Tensor:
-        """Token numbers [T, F R C]; a row beyond a pole is a row of the other side."""
-        (h, w), row, column = self.shape, row_TR[:, :, None], column_TC[:, None, :]
-        beyond = (row < 0) | (row >= h)
-        row = torch.where(row < 0, -1 - row, torch.where(row >= h, 2 * h - 1 - row, row))
-        place_TRC = row * w + (column + beyond * (w // 2)) % w
-        return (frame_TF[:, :, None, None] * (h * w) + place_TRC[:, None]).flatten(1)
+
+def _flat(shape: tuple[int, int], frame_TF: Tensor, row_TR: Tensor, column_TC: Tensor) -> Tensor:
+    """Token numbers [T, F R C]; a row beyond a pole is a row of the other side."""
+    (h, w), row, column = shape, row_TR[:, :, None], column_TC[:, None, :]
+    beyond = (row < 0) | (row >= h)
+    row = torch.where(row < 0, -1 - row, torch.where(row >= h, 2 * h - 1 - row, row))
+    place_TRC = row * w + (column + beyond * (w // 2)) % w
+    return (frame_TF[:, :, None, None] * (h * w) + place_TRC[:, None]).flatten(1)
 
 
 def layer_tiles(
@@ -163,4 +171,4 @@ def layer_tiles(
     ends = (poles[0] and across, poles[1] and across)
     rows = cut_axis(shape[0], size, halo, wraps=periodic[0], shift=shift, dilation=step, open_ends=ends)
     columns = cut_axis(shape[1], size, halo, wraps=periodic[1], shift=shift, dilation=step)
-    return Tiles(shape, rows, columns)
+    return Tiles(shape, rows, columns, ends=Ends(periodic, ends))
