@@ -68,12 +68,14 @@ def assimilate(
         "assimilate.prior": prior,
         "assimilate.background": background,
     }
-    config = setup.load(chosen)
+    config = setup.load(chosen, several=True)
     cycles = times.every(config.assimilate.step)
     if not cycles:
         raise ConfigError("no analysis time is given", key="--cycle", hint="--cycle 2019-02-17T12Z, or --from and --to")
-    from stormda.pipeline.assimilate import assimilate as stage
+    from stormda.pipeline.ranks import together
 
-    with console.progress() as progress:
-        result = stage(config, cycles, instead=instead, dry_run=dry_run, progress=progress)
+    with together(config) as world, console.progress() as progress:
+        from stormda.pipeline.assimilate import assimilate as stage
+
+        result = stage(config, cycles, instead=instead, dry_run=dry_run, progress=progress, world=world)
     console.result(result)

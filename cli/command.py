@@ -36,17 +36,23 @@ class Setup:
     overrides: options.Overrides = None
     file: options.ConfigFile = Path("config.yaml")
 
-    def load(self, chosen: Mapping[str, object] | None = None, base: dict[str, Any] | None = None) -> "Config":
+    def load(
+        self, chosen: Mapping[str, object] | None = None, base: dict[str, Any] | None = None, several: bool = False
+    ) -> "Config":
         """Read it, tell the console where its run folder is, and refuse to work on it as one of several processes.
 
         Args:
             chosen: what options stand for, by key; None is an option that was not given. They come after the overrides.
             base: the tree to start from in place of the file.
+            several: do not refuse: the work is divided, and the first process alone talks.
         """
         from stormda.config import load
-        from stormda.pipeline.ranks import one_process
+        from stormda.pipeline.ranks import number, one_process
 
-        one_process()
+        if not several:
+            one_process()
+        elif number():
+            Console.current().follow()
         texts = [f"{key}={value}" for key, value in (chosen or {}).items() if value is not None]
         config = load(None if base else self.file, [*(self.overrides or ()), *texts], base)
         Console.current().run = config.run

@@ -109,6 +109,7 @@ class Console:
         )
         self.err = Rich(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.bar: Bar | None = None
+        self.silent = False
         self._listen()
         Console._current = self
 
@@ -127,6 +128,11 @@ class Console:
         root.setLevel(logging.WARNING if self.verbose else logging.CRITICAL)
         ours.setLevel(level)
         logging.captureWarnings(True)
+
+    def follow(self) -> None:
+        """Talk as one of several processes that is not the first: warnings and errors, and no result."""
+        self.quiet = self.silent = True
+        self._listen()
 
     def say(self, text: str, **facts: Any) -> None:
         """A line of talk; `facts` are added where talk is JSON."""
@@ -169,6 +175,8 @@ class Console:
 
     def result(self, result: Any) -> None:
         """Print what a stage returned: a dataclass or a dictionary, with `table()` if people want it in another way."""
+        if self.silent:
+            return
         if self.as_json:
             print(json.dumps(jsonable(result), indent=2, ensure_ascii=False, allow_nan=False))
             return

@@ -47,6 +47,7 @@ def draw(
     seed: int,
     stream: int,
     batch: int,
+    of: int | None = None,
     dtype: torch.dtype = torch.float32,
     langevin: Langevin = UNCORRECTED,
     progress: Progress = silent,
@@ -58,9 +59,10 @@ def draw(
         denoise: makes the denoiser of a batch; a posterior keeps state from level to level, so each batch has its own.
         shape: (C, H, W).
         sigmas: falling noise levels, the last one 0.
-        members: member numbers.
+        members: member numbers; there may be none.
         seed, stream: of the noise.
         batch: members at once; fewer where memory runs out.
+        of: how many members the ensemble has that these are a part of; None: these are all.
         dtype: precision of the state.
         langevin: corrections of the sampler.
         progress: told about members.
@@ -71,12 +73,12 @@ def draw(
     Raises:
         StormdaError: memory does not do for one member.
     """
-    parts: list[Tensor] = []
-    first = 0
+    parts, first = [torch.empty(0, *shape, dtype=dtype)], 0
+    several = (len(members) if of is None else of) > batch
     while first < len(members):
         progress("members", first, len(members))
         numbers = list(members[first : first + batch])
-        padded = numbers + [numbers[-1]] * (batch - len(numbers) if len(members) > batch else 0)
+        padded = numbers + [numbers[-1]] * (batch - len(numbers) if several else 0)
         x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin)
         if x is None:
             batch = _fewer(len(padded))

@@ -71,7 +71,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """How ensembles are drawn: everything that is not the problem."""
+    """How ensembles are drawn: everything that is not the problem. `own` are the members of this rank; None: all."""
 
     members: int
     seed: int
@@ -87,6 +87,7 @@ class Settings:
     ensf: "EnsfConfig | None" = None
     langevin: Langevin = UNCORRECTED
     inflation: str = "none"
+    own: range | None = None
 
     @classmethod
     def of(cls, config: "Config", sampler: Sampler) -> "Settings":
@@ -97,6 +98,11 @@ class Settings:
             letkf=config.letkf, ensf=config.ensf, langevin=Langevin(s.corrections, s.tau),
             inflation=a.inflation,
         )  # fmt: skip
+
+    @property
+    def numbers(self) -> range:
+        """The members that are drawn here."""
+        return range(self.members) if self.own is None else self.own
 
     def sigmas(self, prior: Prior, smallest: float | None) -> Tensor:
         """The noise levels: from far above the prior's largest pattern to well below the smallest observation error."""
@@ -123,11 +129,11 @@ def background(
 
     A history with one mean a member must come with as many `members`.
     """
-    numbers = range(settings.members) if members is None else members
+    numbers, of = (settings.numbers, settings.members) if members is None else (members, len(members))
     if isinstance(prior, EnsemblePrior):
         return prior.forecast(history, time, numbers, settings.seed)
     denoise = prior.denoiser(history, time)
-    return _draw(prior, lambda: denoise, settings.sigmas(prior, None), numbers, time, settings, purpose)
+    return _draw(prior, lambda: denoise, settings.sigmas(prior, None), numbers, of, time, settings, purpose)
 
 
 def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) -> tuple[Tensor, Tensor | None]:
@@ -149,7 +155,8 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     posterior = guided(prior, problem, settings.guidance, fusion)
     smallest = [smallest_error(problem, prior)] if len(problem.y) else []
     sigmas = settings.sigmas(prior, min(smallest + ([] if fusion is None else [fusion.smallest])))
-    ensemble = _draw(prior, posterior, sigmas, range(settings.members), problem.time, settings, "analysis")
+    numbers, of = settings.numbers, settings.members
+    ensemble = _draw(prior, posterior, sigmas, numbers, of, problem.time, settings, "analysis")
     carry = _carry(prior, problem, fusion)
     # The next history is the mean of M members, which errs by P/M more than the expected state.
     return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
@@ -179,6 +186,7 @@ def _draw(
     denoise: Callable[[], Denoise],
     sigmas: Tensor,
     members: Sequence[int],
+    of: int,
     time: np.datetime64,
     settings: Settings,
     purpose: str,
@@ -192,6 +200,7 @@ def _draw(
         seed=settings.seed,
         stream=stream(purpose, format_time(time)),
         batch=settings.batch,
+        of=of,
         langevin=settings.langevin,
         progress=settings.progress,
     )

@@ -1,10 +1,15 @@
-"""Stage `assimilate`: draw the analysis ensemble of each cycle from the posterior, in one reverse diffusion."""
+"""Stage `assimilate`: draw the analysis ensemble of each cycle from the posterior, in one reverse diffusion.
+
+Several processes divide the members of methods that draw by diffusion. Rank 0 reads and publishes; what it read all
+ranks have, and H of all members, so that each of them checks the same observations against the same background.
+"""
 
 __all__ = ["AssimilateResult", "CycleResult", "assimilate"]
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +21,7 @@ from stormda.assimilation import methods
 from stormda.assimilation.baselines.localisation import Places
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
+from stormda.distributed.world import ALONE, World
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
 from stormda.operators.correlate import decorrelation
@@ -33,6 +39,9 @@ from stormda.time import Window, format_time
 from stormda.types import Array, Mapping2, Progress, silent
 
 log = logging.getLogger(__name__)
+
+_DIVIDED = ("storm", "gaussian")
+"""Methods whose members are drawn in micro-batches that need nothing of each other."""
 
 _STEPS = ("background", "operators and quality control", "posterior")
 
@@ -87,6 +96,7 @@ def assimilate(
     prior: Prior | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
+    world: World = ALONE,
 ) -> AssimilateResult:
     """Draw and publish the analysis ensemble of each cycle and each split seed.
 
@@ -97,32 +107,44 @@ def assimilate(
         prior: of the method, where the caller has built it already.
         dry_run: say what would be done, write nothing.
         progress: told about the work.
+        world: the processes that share the work.
 
     Raises:
         InputMissing: no archive, no weights, or a required source lacks observations.
         AnalysisRejected: an analysis failed its sanity check; what was published before stays.
     """
     method = config.assimilate.method
+    if world.size > 1 and method not in _DIVIDED:
+        log.info("%s is the work of one process; the others wait", method)
+        whole = partial(assimilate, config, cycles, instead=instead, prior=prior, dry_run=dry_run, progress=progress)
+        return world.spread(whole)
     given = config.assimilate.prior is not None
-    own = None if given else prior or build.prior(config, method)
+    own = None if given else prior or _prior(config, world)
     seeds = config.quality.withhold.seeds
     jobs = []
     for cycle in sorted(cycles):
         known = own or build.prior(config, method, cycle)
-        jobs += [Job(config, known, cycle, split, instead) for split in seeds]
+        jobs += [Job(config, known, cycle, split, instead, world) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
     for number, job in enumerate(jobs):
         progress(f"{format_time(job.cycle)} {method}", number, len(jobs))
         done.append(_one(job, dry_run, backgrounds))
     progress(f"{method} done", len(jobs), len(jobs))
-    _say_absent(config, done)
+    if world.leads:
+        _say_absent(config, done)
     return AssimilateResult(method, config.assimilate.ensemble, tuple(done))
 
 
-def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult:
-    """One analysis, from the store to the published folder."""
-    start = perf_counter()
+def _prior(config: Config, world: World) -> Prior:
+    """The prior of the method: weights each rank reads for itself, what is learned from the archive rank 0 learns."""
+    if config.assimilate.method == "storm":
+        return build.prior(config, "storm")
+    return world.spread(lambda: build.prior(config, config.assimilate.method))
+
+
+def _given(job: Job) -> tuple[Past, Observations, pd.DataFrame | None]:
+    """What is on disk: the past, the window's observations without their biases, and the biases."""
     config = job.config
     past = find_past(config, job.prior, job.method, job.cycle, job.split)
     there = _observations(config, job.cycle, lenient=job.instead is not None)
@@ -130,13 +152,21 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
     known = find_bias(config, job.method, job.cycle, job.split)
     if known is not None:
         observations = correct(observations, estimate(known, observations, job.cycle, config.quality.bias))
+    return past, observations, known
+
+
+def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult:
+    """One analysis, from the store to the published folder."""
+    start = perf_counter()
+    config = job.config
+    past, observations, known = job.world.spread(lambda: _given(job))
     absent = tuple(sorted(set(config.observations.sources) - set(observations["source"].tolist())))
     if not dry_run:
         read = perf_counter()
         product = _draw(job, past, observations, backgrounds, known)
         spent = {"history and observations": round(read - start, 3), **product.seconds}
         publish(job, replace(product, seconds=spent))
-        if config.assimilate.report:
+        if config.assimilate.report and job.world.leads:
             write_report(config, job.cycle, job.split)
         observations = product.observations
     seconds = round(perf_counter() - start, 2)
@@ -155,15 +185,16 @@ def _draw(
 
     z is standardised, x = decode(z) physical; H acts on x, so that H(decode(z)) is what the posterior sees.
     """
-    config, prior, cycle = job.config, job.prior, job.cycle
+    config, prior, cycle, world = job.config, job.prior, job.cycle, job.world
     clock = [perf_counter()]
     settings = methods.Settings.of(config, build.sampler(config))
+    settings = replace(settings, own=world.share(settings.members, settings.batch) if world.size > 1 else None)
     decode = prior.normaliser.decoder(cycle)
     z_background = _background(job, past, settings, backgrounds)
     background = decode(z_background)
     clock.append(perf_counter())
 
-    seen = observe(config, prior, cycle, past, observations, background)
+    seen = observe(config, prior, cycle, past, observations, background, world)
     operator, observations, rows, checked = seen.operator, seen.observations, seen.rows, seen.checked
 
     clock.append(perf_counter())
@@ -173,14 +204,15 @@ def _draw(
         z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
     elif keep.any() or config.assimilate.background is not None:
         problem = _problem(config, cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
-        problem = replace(problem, elsewhere=elsewhere(config, prior, job.method, cycle))
+        state = world.spread(lambda: elsewhere(config, prior, job.method, cycle))
+        problem = replace(problem, elsewhere=state)
         if not keep.any():
             _none(config, cycle)
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
         _none(config, cycle)
         z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
-    _sane(z_analysis, "analysis", config, cycle)
+    _sane(z_analysis, "analysis", job)
     analysis = decode(z_analysis)
     clock.append(perf_counter())
 
@@ -191,7 +223,7 @@ def _draw(
         carry=carry,
         observations=_merge(observations, checked, rows),
         hx_background=_scatter(seen.background, rows, n),
-        hx_analysis=_scatter(operator(analysis).numpy(), rows, n),
+        hx_analysis=_scatter(world.gather(operator(analysis)).numpy(), rows, n),
         history=past.origin,
         settings=settings,
         bias=learned_from(config, bias, seen.checked, seen.background),
@@ -200,7 +232,7 @@ def _draw(
 
 
 def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[str, Tensor]) -> Tensor:
-    """Members of the prior [M, C, H, W], standardised; `drawn` remembers those of the last history.
+    """The prior's members of this rank [m, C, H, W], standardised; `drawn` remembers those of the last history.
 
     Members share their noise between splits, so that at a cold start every split has the same background.
     """
@@ -208,7 +240,7 @@ def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[st
     if key not in drawn:
         drawn.clear()
         drawn[key] = methods.background(job.prior, past.history, job.cycle, settings)
-    _sane(drawn[key], "background", job.config, job.cycle)
+    _sane(drawn[key], "background", job)
     return drawn[key]
 
 
@@ -285,15 +317,16 @@ def _scatter(values: Array, rows: Array, n: int) -> Array:
     return out
 
 
-def _sane(ensemble: Tensor, what: str, config: Config, cycle: np.datetime64) -> None:
-    """The members must be finite, their mean within `assimilate.limit` climatological standard deviations."""
-    hint = "the products that were published before are untouched"
-    if not bool(torch.isfinite(ensemble).all()):
-        raise AnalysisRejected(f"the {what} of {format_time(cycle)} is not finite", hint=hint)
-    worst = float(ensemble.mean(dim=0).abs().max())
-    if worst > config.assimilate.limit:
+def _sane(ensemble: Tensor, what: str, job: Job) -> None:
+    """The members of all ranks must be finite, their mean within `assimilate.limit` climatological sd."""
+    hint, time = "the products that were published before are untouched", format_time(job.cycle)
+    mean = job.world.sum(ensemble.sum(dim=0, dtype=torch.float64)) / job.config.assimilate.ensemble
+    if not bool(torch.isfinite(mean).all()):
+        raise AnalysisRejected(f"the {what} of {time} is not finite", hint=hint)
+    worst = float(mean.abs().max())
+    if worst > job.config.assimilate.limit:
         raise AnalysisRejected(
-            f"the {what} of {format_time(cycle)} is {worst:.1f} climatological standard deviations from normal",
+            f"the {what} of {time} is {worst:.1f} climatological standard deviations from normal",
             key="assimilate.limit",
             hint=f"look at the observations with stormda check; {hint}",
         )

@@ -20,10 +20,11 @@ import psutil
 import torch
 
 from stormda import __version__
+from stormda.distributed.ranks import find
+from stormda.errors import ConfigError
 from stormda.pipeline.build import SHIPPED
 from stormda.pipeline.doctor_place import look_at
 from stormda.pipeline.findings import Finding, Findings, Status
-from stormda.pipeline.ranks import started
 
 _GIB = 1 << 30
 _SECONDS = 120.0  # until a trial counts as hanging
@@ -124,12 +125,16 @@ def _accelerators() -> Iterator[Finding]:
 
 
 def _ranks() -> Iterator[Finding]:
-    count, name = started(os.environ)
-    if count > 1:
-        hint = "ask for one: srun --ntasks=1, mpiexec -n 1"
-        yield Finding(Status.NOTE, "ranks", f"{count} ({name}): the work is not divided among processes", hint)
+    try:
+        found = find(os.environ)
+    except ConfigError as error:
+        yield Finding(Status.BROKEN, "ranks", error.what, error.hint or "")
+        return
+    if found.size > 1:
+        what = f"{found.rank} of {found.size} ({found.said_by}): assimilate and forecast divide the members among them"
+        yield Finding(Status.OK, "ranks", what)
     else:
-        yield Finding(Status.OK, "ranks", f"one process{f' ({name})' if name else ''}")
+        yield Finding(Status.OK, "ranks", f"one process{f' ({found.said_by})' if found.said_by else ''}")
 
 
 def _mpi() -> Iterator[Finding]:

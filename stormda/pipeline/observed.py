@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
+from stormda.distributed.world import ALONE, World
 from stormda.observations import Observations
 from stormda.operators.build import build_operator, surface_height
 from stormda.operators.stack import Stack
@@ -43,9 +44,18 @@ class Observed:
 
 
 def observe(
-    config: Config, prior: Prior, cycle: np.datetime64, past: Past, observations: Observations, background: Tensor
+    config: Config,
+    prior: Prior,
+    cycle: np.datetime64,
+    past: Past,
+    observations: Observations,
+    background: Tensor,
+    world: World = ALONE,
 ) -> Observed:
-    """Build H, check the observations against H of the background [M, C, H, W], and merge dense reports."""
+    """Build H, check the observations against H of the background [M, C, H, W], and merge dense reports.
+
+    Each rank of `world` has its members of the background, and all have H of all of them.
+    """
     previous = None if past.time is None or past.mean is None else (past.time, past.mean)
 
     def built(rows: Observations) -> tuple[Stack, Observations, Array]:
@@ -54,7 +64,7 @@ def observe(
         )
 
     operator, observations, rows = built(observations)
-    hx = operator(background).numpy()
+    hx = world.gather(operator(background)).numpy()
     used = observations.take(rows)
     climate, surface = _climate(config, prior, cycle, used), _surface(config, prior, used)
     checked = run_dynamic(used, config.quality.dynamic, hx, surface, climate, cycle)
@@ -72,7 +82,7 @@ def observe(
         observations=Observations.concat([observations, new]),
         rows=np.append(rows, len(observations) + new_rows),
         checked=Observations.concat([both.where(there), new.take(new_rows)]),
-        background=np.concatenate([hx, own(background).numpy()], axis=1),
+        background=np.concatenate([hx, world.gather(own(background)).numpy()], axis=1),
     )
 
 

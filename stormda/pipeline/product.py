@@ -11,7 +11,7 @@ The folder appears at once and complete, or not at all.
 
 __all__ = ["Job", "Product", "publish", "tally"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,19 @@ from stormda import config as configuration
 from stormda.assimilation.methods import FILTERS, Settings
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
+from stormda.distributed.world import ALONE, World
 from stormda.observations import QC, Observations
 from stormda.pipeline import build
 from stormda.pipeline.bias import bias_file, write_bias
 from stormda.pipeline.history import BASIS
 from stormda.pipeline.layout import analysis_folder
 from stormda.pipeline.nwp import nwp_inputs
+from stormda.pipeline.shared import shared_folder, shared_members
 from stormda.quality.report import counts
 from stormda.store.analysis import write_analysis
 from stormda.store.feedback import write_feedback
 from stormda.store.provenance import digest, fingerprint, provenance
-from stormda.store.publish import atomic_folder, write_json, write_text
+from stormda.store.publish import write_json, write_text
 from stormda.time import format_time
 from stormda.types import Array
 
@@ -49,6 +51,7 @@ class Job:
         cycle: the analysis time.
         split: the seed that withholds stations.
         instead: why the background is published in the place of the analysis; None: it is not.
+        world: the processes that draw it.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class Job:
     cycle: np.datetime64
     split: int
     instead: str | None = None
+    world: World = ALONE
 
     @property
     def method(self) -> str:
@@ -78,10 +82,10 @@ class Product:
     """One analysis that was drawn.
 
     Args:
-        background, analysis: members [M, C, H, W] in physical units.
+        background, analysis: the members of this rank [m, C, H, W] in physical units.
         carry: [R, R], error covariance of the analysis in EOF coordinates; None where it is not known.
         observations: all N of the window, with their final QC codes.
-        hx_background, hx_analysis: H(x) of each member [M, N], NaN where an observation has no operator.
+        hx_background, hx_analysis: H(x) of each member of all ranks [M, N], NaN where an observation has no operator.
         history: where the past came from: `analysis`, `archive` or `cold start`.
         settings: how the members were drawn.
         bias: of stations, after this analysis; None where none is learned.
@@ -101,24 +105,30 @@ class Product:
 
 
 def publish(job: Job, product: Product) -> None:
-    """Write the folder of an analysis in place of the one that was there.
+    """Write the folder of an analysis in place of the one that was there, all ranks together.
 
     Raises:
         AnalysisRejected: a member is not finite.
         OutputError: the folder cannot be written.
     """
+    with shared_folder(job.world, job.folder) as folder:
+        members = shared_members(job.world, folder, background=product.background, analysis=product.analysis)
+        if job.world.leads:
+            _write(folder, job, product, members)
+
+
+def _write(folder: Path, job: Job, product: Product, members: Mapping[str, Iterable[Array]]) -> None:
     used, withheld, _ = tally(product.observations)
     attributes = _attributes(job, product, used)
-    with atomic_folder(job.folder) as folder:
-        _ensemble(folder / "background.nc", job, product.background, attributes)
-        _ensemble(folder / "analysis.nc", job, product.analysis, attributes, product.carry)
-        hx = product.hx_background, product.hx_analysis
-        write_feedback(folder / "feedback.nc", product.observations, *hx, attributes)
-        if product.bias is not None:
-            write_bias(folder / "bias.parquet", product.bias)
-        write_text(folder / "config.yaml", configuration.dump(job.config, job.folder))
-        facts = _facts(job, product) | {"used": used, "withheld": withheld}
-        write_json(folder / "provenance.json", provenance(configuration.dump(job.config), **facts))
+    _ensemble(folder / "background.nc", job, members["background"], attributes)
+    _ensemble(folder / "analysis.nc", job, members["analysis"], attributes, product.carry)
+    hx = product.hx_background, product.hx_analysis
+    write_feedback(folder / "feedback.nc", product.observations, *hx, attributes)
+    if product.bias is not None:
+        write_bias(folder / "bias.parquet", product.bias)
+    write_text(folder / "config.yaml", configuration.dump(job.config, job.folder))
+    facts = _facts(job, product) | {"used": used, "withheld": withheld}
+    write_json(folder / "provenance.json", provenance(configuration.dump(job.config), **facts))
 
 
 def tally(observations: Observations) -> tuple[int, int, int]:
@@ -146,11 +156,13 @@ def _label(reason: str) -> str:
     return f"no analysis: the background in its place, because {reason}"
 
 
-def _ensemble(path: Path, job: Job, x_MCHW: Tensor, attributes: dict[str, str], carry: Tensor | None = None) -> None:
+def _ensemble(
+    path: Path, job: Job, members: Iterable[Array], attributes: dict[str, str], carry: Tensor | None = None
+) -> None:
     write_analysis(
         path,
-        (x.numpy() for x in x_MCHW),
-        count=len(x_MCHW),
+        members,
+        count=job.config.assimilate.ensemble,
         channels=job.prior.channels,
         grid=job.prior.grid,
         time=job.cycle,
@@ -168,7 +180,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
         "method": job.method,
         "split_seed": job.split,
         "seed": job.config.assimilate.seed,
-        "members": len(product.analysis),
+        "members": product.settings.members,
         "history": product.history,
         "seconds": dict(product.seconds),
         "counts": dict.fromkeys(job.config.observations.sources, {}) | counts(product.observations),

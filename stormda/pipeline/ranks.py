@@ -1,35 +1,79 @@
-"""How many processes were started for one command.
+"""Several processes for one command: where they are wanted, and where they would only be in each other's way.
 
-Whoever starts them tells each by its environment: MPICH, Intel MPI and others with PMI, Open MPI, torchrun, and Slurm
-for the tasks of a step (`srun`). An analysis is drawn by one process. More of them would each draw all of it, and
-publish it in the same place, so they are refused.
+`stormda assimilate` and `stormda forecast` divide the members among them. Any other command is the work of one process:
+more of them would each do all of it, and publish it in the same place, so they are refused.
 """
 
-__all__ = ["one_process", "started"]
+__all__ = ["number", "one_process", "together"]
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from stormda.distributed.launch import launched
+from stormda.distributed.mesh import Shape, choose, device_mesh
+from stormda.distributed.ranks import find
+from stormda.distributed.world import ALONE, World
 from stormda.errors import ConfigError
 
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""In this order: `mpiexec` within a step of Slurm inherits what Slurm told it."""
+if TYPE_CHECKING:
+    from stormda.config import Config
+
+log = logging.getLogger(__name__)
 
 
-def started(environment: Mapping[str, str]) -> tuple[int, str]:
-    """How many processes, and the variable that says so; 1 and nothing where none does."""
-    for name in _SIZES:
-        if (text := environment.get(name, "")).isdigit():
-            return int(text), name
-    return 1, ""
+def number() -> int:
+    """Which of the processes of this command it is, from 0; raises ConfigError where launchers disagree."""
+    return find(os.environ).rank
 
 
 def one_process() -> None:
     """Raise ConfigError where several processes were started."""
-    count, name = started(os.environ)
-    if count > 1:
+    ranks = find(os.environ)
+    if ranks.size > 1:
         raise ConfigError(
-            f"{count} processes were started for one command ({name}={count}), and the work is not divided among them",
+            f"{ranks.size} processes were started for one command ({ranks.said_by}={ranks.size}), and its work is not "
+            "divided among them",
             key="cycle.launch",
-            hint="ask for one: srun --ntasks=1, mpiexec -n 1; it uses the threads of OMP_NUM_THREADS, and a GPU",
+            hint="ask for one: srun --ntasks=1, mpiexec -n 1; analyses of `cycle run` are divided by cycle.launch",
         )
+
+
+@contextmanager
+def together(config: "Config") -> Iterator[World]:
+    """The processes that were started for this command, as one; `ALONE` where it is one.
+
+    Raises:
+        ConfigError: they do not make the mesh that is asked for, or it is of a kind that is not possible here.
+        StormdaError: another process has failed.
+    """
+    with launched() as job:
+        size, wanted = job.ranks.size, config.parallel
+        shape = choose(size, ensemble=wanted.ensemble, tile=wanted.tile, shard=wanted.shard)
+        _possible(shape)
+        if size == 1:
+            yield ALONE
+            return
+        _enough(config, size)
+        yield World(job.ranks.rank, size, device_mesh(shape, job.device).get_group("ensemble"))
+
+
+def _possible(shape: Shape) -> None:
+    for axis in ("tile", "shard"):
+        if getattr(shape, axis) > 1:
+            what = (
+                f"parallel.{axis}={getattr(shape, axis)}: members are divided among processes, and nothing else is yet"
+            )
+            raise ConfigError(what, key=f"parallel.{axis}", hint=f"parallel.{axis}=1")
+
+
+def _enough(config: "Config", ranks: int) -> None:
+    """Say so where there are fewer micro-batches than ranks."""
+    members, batch = config.assimilate.ensemble, config.assimilate.batch
+    batches = -(-members // batch)
+    if batches < ranks:
+        most = max(1, members // ranks)
+        what = "%d members in batches of %d are work for %d of %d processes - key=assimilate.batch; hint: %d"
+        log.warning(what, members, batch, batches, ranks, most)

@@ -83,8 +83,12 @@ def _of(what: str, folder: Path) -> Finding:
 
 def test_ranks_that_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_SIZE", "4")
+    monkeypatch.setenv("PMI_RANK", "2")
     (found,) = module._ranks()
-    assert found.status is Status.NOTE and found.detail.startswith("4 (PMI_SIZE)")
+    assert found.status is Status.OK and found.detail.startswith("2 of 4 (PMI_SIZE)")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    (found,) = module._ranks()
+    assert found.status is Status.BROKEN and "each would do all of the work" in found.detail
 
 
 def test_a_disk_that_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
