@@ -24,10 +24,12 @@ from stormda.normaliser import Normaliser
 from stormda.training.background import background_error
 from stormda.training.data import Data, Sampler, Series, Statistics, statistics
 from stormda.training.linear import linear_guess
-from stormda.training.loop import Outcome, Settings, fit
-from stormda.training.loss import NoiseDensity, denoising_error, draw_noise
+from stormda.training.loop import Outcome, Settings, fill, fit
+from stormda.training.loss import NoiseDensity, denoising_error
+from stormda.training.rim import NO_RIM, Rim
 from stormda.training.rollout import Rollout, draw_level, own_analyses
 from stormda.training.samples import Samples
+from stormda.training.team import ALONE, Team
 from stormda.training.validation import Validation
 from stormda.types import Progress, silent
 
@@ -55,6 +57,7 @@ class Job:
         members: of the one-step ensembles at validation; 0: none.
         rollout: learning from the network's own analyses.
         start: weights of an earlier training to begin with; None: random ones.
+        rim: what a coarser model knows of the rim of the domain.
     """
 
     train: Data
@@ -73,6 +76,7 @@ class Job:
     members: int = 8
     rollout: Rollout = Rollout()
     start: Weights | None = None
+    rim: Rim = NO_RIM
 
     @property
     def roll(self) -> bool:
@@ -100,6 +104,8 @@ class Job:
             facts["start"] = self.start.card.get("provenance", {}).get("created", "unknown weights")
         facts |= {"error": self.error, "seed": self.seed, "data": self.train.digest()}
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
+        if self.rim.width:
+            facts["rim"] = self.rim
         if self.rollout.steps:
             begin = round(self.rollout.after * self.settings.steps)
             facts |= {"rollout": f"{self.rollout.steps} after step {begin}, share {self.rollout.share}"}
@@ -125,6 +131,7 @@ def train_storm(
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
     record: Callable[[Mapping[str, float]], None] = lambda row: None,
+    team: Team = ALONE,
 ) -> Trained:
     """Train, or go on training from the checkpoint in `folder`.
 
@@ -133,43 +140,51 @@ def train_storm(
         folder: for the checkpoint and the log.
         card: facts to keep with the weights.
         device: where to compute.
-        progress, stop, record: see `fit`.
+        progress, stop, record, team: see `fit`.
+
+    Returns:
+        The weights are whole on the first rank alone.
 
     Raises:
         StormdaError: the loss is not finite.
         CheckpointError: the checkpoint belongs to another job.
         InputError: too few times.
-        ConfigError: a network that cannot be built.
+        ConfigError: a network that cannot be built, or fewer samples than ranks.
     """
+    _enough_samples(job, team.count)
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
-    model = build(job, known, climate).to(device)
+    model = build(job, known, climate, team).to(device)
     if job.start is not None:
-        _begin(model, job.start)
+        _begin(model, job.start, team)
     del known
     weights_HW = torch.as_tensor(job.grid.weights, dtype=torch.float32, device=device)
     density = NoiseDensity(_SIGMA_MIN, _ABOVE * climate.leading)
     samplers, chains = _Samplers(job, climate, device), _Samplers(job, climate, device, job.rollout.steps)
 
+    mine = slice(team.number, None, team.count)
+
     def objective(network: nn.Module, step: int) -> Tensor:
-        assert isinstance(network, EDM)
         g = torch.Generator(device).manual_seed(job.seed * 1_000_003 + step)
         own = job.rollout.samples(step, job.settings.steps, job.batch)
-        batch = samplers.at(step).draw(job.batch - own, g)
+        batch = samplers.at(step).draw(job.batch - own, g).cut(mine)
+        index = torch.arange(job.batch, device=device)
+        chosen = torch.cat([index[: job.batch - own][mine], index[job.batch - own :][mine]])
         if own:
             seen = draw_level(density.sigma_min, density.sigma_max, g)
-            batch += own_analyses(network, chains.at(step).chain(own, g), seen, g)
-        sigma = density.draw(job.batch, g)
-        return denoising_error(network, batch, sigma, draw_noise(batch, g), weights_HW).mean()
+            batch += own_analyses(network, chains.at(step).chain(own, g), seen, g, team)
+        sigma = density.draw(job.batch, g)[chosen]
+        noise = torch.randn((job.batch, *batch.x.shape[1:]), generator=g, device=device)[chosen]
+        return denoising_error(network, batch, sigma, noise, weights_HW).sum() / job.batch
 
     names = [c.name for c in job.normaliser.channels]
-    held = Sampler(validation, climate, job.frames, 0.0, job.error, False)
+    held = Sampler(validation, climate, job.frames, 0.0, job.error, False, rim=replace(job.rim, dropout=0.0))
     longer = replace(held, extra=job.rollout.steps) if job.rollout.steps else None
     share = job.rollout.share
     validate = Validation(held, names, density, weights_HW, job.seed, job.members, longer=longer, share=share)
-    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record}
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "team": team}
     outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), **talk)
-    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().cpu() for name, value in team.gather(model.state_dict()).items()}
     if outcome.finished and job.background_modes:
         levels = density.sigma_min, density.sigma_max
         tensors |= _background(job, model, climate, validation, levels, weights_HW, progress)
@@ -200,7 +215,7 @@ def _background(
     known = job.train.sample().to(str(weights_HW.device))
     linear = linear_guess(known, climate, job.frames, job.background_modes, roll=job.roll)
     data = model, linear, known, validation, job.frames, sigma, weights_HW
-    error = background_error(*data, seed=job.seed, progress=progress)
+    error = background_error(*data, seed=job.seed, rim=job.rim, progress=progress)
     state = {} if error is None else error.state_dict()
     return {f"background.{name}": value.detach().cpu().clone() for name, value in state.items()}
 
@@ -216,14 +231,26 @@ class _Samplers:
         job, series = self._job, self._job.train.at(step)
         if self._last is None or self._last[0] is not series:
             there = series.to(self._device)
-            options = job.dropout, job.error, job.roll, self._extra
+            options = job.dropout, job.error, job.roll, self._extra, job.rim
             self._last = series, Sampler(there, self._climate, job.frames, *options)
         return self._last[1]
 
 
-def _begin(model: EDM, start: Weights) -> None:
+def _enough_samples(job: Job, ranks: int) -> None:
+    """Raise ConfigError where a rank would have none."""
+    own = job.rollout.samples(job.settings.steps, job.settings.steps, job.batch)
+    least = min(part for part in (job.batch, job.batch - own, own) if part)
+    if least < ranks:
+        of = f"train.batch={job.batch}" + (f", {own} of them with pasts of their own," if own else "")
+        raise ConfigError(
+            f"{ranks} ranks share {of} and some would have none", key="train.batch", hint="ask for fewer processes"
+        )
+
+
+def _begin(model: EDM, start: Weights, team: Team) -> None:
     try:
-        model.load_state_dict({name: t for name, t in start.tensors.items() if not name.startswith("background.")})
+        known = {name: t for name, t in start.tensors.items() if not name.startswith("background.")}
+        fill(model, known, team)
     except RuntimeError as error:
         what = "the weights to begin with are those of another network"
         raise CheckpointError(
@@ -231,7 +258,7 @@ def _begin(model: EDM, start: Weights) -> None:
         ) from error
 
 
-def build(job: Job, train: Series, climate: Statistics) -> EDM:
+def build(job: Job, train: Series, climate: Statistics, team: Team = ALONE) -> EDM:
     """The untrained denoiser, which is the linear-Gaussian guess; initial weights are a function of the seed."""
     static = torch.as_tensor(static_fields(*job.grid.fields, job.grid.weights))
     static = torch.cat([static, climate.variance.sqrt().cpu()])
@@ -239,7 +266,8 @@ def build(job: Job, train: Series, climate: Statistics) -> EDM:
     try:
         torch.manual_seed(job.seed)
         channels = len(job.normaliser.channels)
-        network = Storm(channels, job.grid.shape, static, periodic=job.grid.periodic, **job.architecture)
+        network = Storm(channels, job.grid.shape, static, periodic=job.grid.periodic, block=team.block,
+                        **job.architecture)  # fmt: skip
     except ValueError as error:
         raise ConfigError(str(error), key="storm.width") from error
     finally:

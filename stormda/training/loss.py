@@ -15,9 +15,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stormda.diffusion.denoise import EDM
 from stormda.training.data import Batch
 
 
@@ -60,7 +59,7 @@ def draw_noise(batch: Batch, g: torch.Generator) -> Tensor:
     return torch.randn(batch.x.shape, generator=g, device=g.device)
 
 
-def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, weights_HW: Tensor) -> Tensor:
+def denoising_error(model: nn.Module, batch: Batch, sigma_B: Tensor, noise: Tensor, weights_HW: Tensor) -> Tensor:
     """Weighted mean square error of each sample [B] in units of c_out^2, its mean over a channel of a sample.
 
     c_out^2 is what the linear-Gaussian guess leaves, so 1 is the loss of a guess that is right, before any training. It
@@ -68,7 +67,7 @@ def denoising_error(model: EDM, batch: Batch, sigma_B: Tensor, noise: Tensor, we
     noise level counts the same.
     """
     x = batch.x + sigma_B[:, None, None, None] * noise
-    d, variance = model(x, sigma_B, batch.mean, batch.error, batch.mask, batch.forcing)
+    d, variance = model(x, sigma_B, *batch.told)
     scale = (variance * weights_HW).mean(dim=(-2, -1), keepdim=True)
     error: Tensor = (weights_HW * (d - batch.x) ** 2 / scale).mean(dim=(1, 2, 3))
     return error

@@ -18,12 +18,13 @@ third of its price each.
 __all__ = ["Rollout", "own_analyses"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
-from stormda.diffusion.denoise import EDM
 from stormda.training.data import Batch, Chain
+from stormda.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def draw_level(low: float, high: float, g: torch.Generator) -> float:
 
 
 @torch.no_grad()
-def own_analyses(model: EDM, chain: Chain, sigma: float, g: torch.Generator) -> Batch:
+def own_analyses(model: nn.Module, chain: Chain, sigma: float, g: torch.Generator, team: Team = ALONE) -> Batch:
     """The samples of a chain with K frames of history, the newest of which the model has analysed itself.
 
     Args:
@@ -61,18 +62,23 @@ def own_analyses(model: EDM, chain: Chain, sigma: float, g: torch.Generator) -> 
         chain: B samples with K + n frames.
         sigma: error of the observations of every point.
         g: draws their errors.
+        team: each analyses every n-th sample, and is told what is right of the errors of all.
     """
-    batch, steps = chain.batch, chain.truth.shape[1]
+    mine = slice(team.number, None, team.count)
+    whole, chain = chain.truth.shape, chain.cut(mine)
+    batch, steps = chain.batch, whole[1]
     mean, error, mask = batch.mean.clone(), batch.error.clone(), batch.mask
     k = mask.shape[1] - steps
     level = torch.full((1,), sigma, device=mean.device)
     for j in range(steps):
         truth, there = chain.truth[:, j], mask[:, k + j, None, None, None]
-        seen = truth + sigma * torch.randn(truth.shape, generator=g, device=g.device)
+        noise = torch.randn((whole[0], *truth.shape[1:]), generator=g, device=g.device)
+        seen = truth + sigma * noise[mine]
         past = slice(j, j + k)
         d, variance = model(seen, level, mean[:, past], error[:, past], mask[:, past], chain.forcing[:, j])
-        ratio = torch.where(there, (d - truth).square() / variance, 0.0).mean(dim=(0, 2, 3))
-        told = (variance * (ratio / there.float().mean().clamp_min(1e-6)).view(-1, 1, 1)).sqrt()
+        right = team.sum(torch.where(there, (d - truth).square() / variance, 0.0).mean(dim=(2, 3)).sum(dim=0))
+        ratio = right / team.sum(there.float().sum()).clamp_min(1e-6)
+        told = (variance * ratio.view(-1, 1, 1)).sqrt()
         mean[:, k + j] = torch.where(there, d, 0.0)
         error[:, k + j] = torch.where(there, told.clamp(1e-4, 1e4), 1.0)
-    return Batch(batch.x, mean[:, steps:], error[:, steps:], mask[:, steps:], batch.forcing)
+    return replace(batch, mean=mean[:, steps:], error=error[:, steps:], mask=mask[:, steps:])
