@@ -11,14 +11,19 @@ from .console import Console
 def train(*, setup: Setup, dry_run: options.DryRun = False, console: Console) -> None:
     """Train the STORM prior on the archive of the run.
 
-    It may be stopped at any moment and goes on from its last checkpoint when it is started again.
+    It may be stopped at any moment and goes on from its last checkpoint when it is started again, by any number of
+    processes.
 
     Example: stormda train -c config.yaml train.minutes=10
+
+    Example: mpiexec -n 2 stormda train -c config.yaml
     """
-    config = setup.load()
-    from stormda.pipeline.train import train as stage
+    config = setup.load(several=True)
+    from stormda.pipeline.team import learners
 
     with failure.patient() as stop:
-        with console.progress() as progress:
-            result = stage(config, dry_run=dry_run, progress=progress, stop=stop)
+        with learners(config) as (team, device), console.progress() as progress:
+            from stormda.pipeline.train import train as stage
+
+            result = stage(config, dry_run=dry_run, progress=progress, stop=stop, team=team, device=device)
         console.result(result)

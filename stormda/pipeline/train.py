@@ -5,6 +5,7 @@ __all__ = ["TrainResult", "train"]
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from stormda.training.data import Data
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
 from stormda.training.rollout import Rollout
+from stormda.training.team import ALONE, Team
 from stormda.training.tensorboard import event_writer
 from stormda.types import Progress, silent
 
@@ -71,6 +73,8 @@ def train(
     dry_run: bool = False,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
+    team: Team = ALONE,
+    device: str = "cpu",
 ) -> TrainResult:
     """Train the network that the configuration describes, and publish `storm.weights`.
 
@@ -79,6 +83,8 @@ def train(
         dry_run: check everything, train nothing.
         progress: told about steps.
         stop: asked after each step; true ends the call with a checkpoint, the best weights so far and their report.
+        team: the processes that train together; the first writes.
+        device: where to compute.
 
     Raises:
         InputMissing: there is no archive.
@@ -91,13 +97,15 @@ def train(
     archive = build.archive(config)
     job = make_job(config, archive)
     times = len(job.train.targets)
-    record = event_writer(folder / "events") if config.train.tensorboard else _nowhere
+    first = team.number == 0
+    record = event_writer(folder / "events") if config.train.tensorboard and first else _nowhere
     if dry_run:
         return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})
     yaml = configuration.dump(config)
     made = provenance(yaml)
     card = {"name": config.name, "times": _span(job.train), "provenance": made}
-    done = train_storm(job, folder, card=card, progress=progress, stop=stop, record=record)
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record}
+    done = train_storm(job, folder, card=card, device=device, team=team, **talk)
     outcome, told = done.outcome, done.weights.card
     result = TrainResult(
         str(path) if outcome.curve else "",
@@ -110,7 +118,7 @@ def train(
         told["linear"],
         told["persistence"],
     )
-    if outcome.curve:
+    if outcome.curve and first:
         save_weights(path, done.weights)
         curve = draw_curve(outcome.curve, told["persistence"], outcome.best["step"])
         write_bytes(folder / "curve.png", curve)
