@@ -41,10 +41,12 @@ def cut(module: nn.Module, mesh: DeviceMesh, precision: torch.dtype | None = Non
     Args:
         module: changed in place. Parts of it that were cut before are left alone.
         mesh: with axes `ensemble` and `shard`; over the first, gradients are averaged.
-        precision: of gathered weights and of what runs in the module; gradients are averaged in float32. None: that of
-            the weights.
+        precision: of gathered weights and of what runs in the module; its answers and the mean of gradients are in
+            float32. None: that of the weights.
     """
-    policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=None if precision is None else torch.float32)
+    policy = MixedPrecisionPolicy()
+    if precision is not None:
+        policy = MixedPrecisionPolicy(precision, reduce_dtype=torch.float32, output_dtype=torch.float32)
     over = mesh["ensemble", "shard"] if mesh["ensemble"].size() > 1 else mesh["shard"]
     # The root too: after a pass without gradients its weights would else stay gathered, and be taken for the model's.
     fully_shard(module, mesh=over, reshard_after_forward=True, mp_policy=policy)
@@ -63,7 +65,7 @@ class Spread:
 
     Args:
         mesh: with axes `ensemble` and `shard`; others have one rank.
-        precision: see `cut`; only for weights that are cut.
+        precision: of blocks that are cut, see `cut`; the rest of the model keeps that of its weights.
     """
 
     mesh: DeviceMesh
@@ -89,7 +91,7 @@ class Spread:
     def spread(self, model: nn.Module) -> nn.Module:
         """The model with what is left of it cut, or with all of it everywhere and gradients averaged."""
         if self.cut:
-            return cut(model, self.mesh, self.precision)
+            return cut(model, self.mesh)
         if self.count == 1:
             return model
         return DistributedDataParallel(model, process_group=self._groups[0], broadcast_buffers=False)

@@ -232,6 +232,28 @@ def test_blocks_that_are_cut_as_they_are_built_have_the_same_initial_weights() -
     assert not second["blocks.0.gate.weight"].numel()  # whole on the first rank alone
 
 
+def _rounded(mesh: DeviceMesh) -> tuple[Tensor, Tensor]:
+    storm = network(Spread(mesh, torch.bfloat16).block)
+    nn.init.normal_(storm.head.weight, generator=torch.Generator().manual_seed(3))
+    y = cut(storm, mesh)(*fields())
+    y.square().sum().backward()
+    gradient = storm.blocks[0].gate.weight.grad
+    return y.detach(), gradient.full_tensor()
+
+
+def test_blocks_run_in_another_precision() -> None:
+    whole = network()
+    nn.init.normal_(whole.head.weight, generator=torch.Generator().manual_seed(3))
+    y = whole(*fields())
+    y.square().sum().backward()
+    found, gradient = over_ranks((1, 2), _rounded)[0]
+    assert found.dtype == gradient.dtype == torch.float32
+    # bfloat16 has eight bits: 2^-9 an operation, of which some tens follow one another in two blocks, at random.
+    off = (found - y.detach()).norm() / y.norm()
+    assert 1e-4 < off < 0.03
+    assert (gradient - whole.blocks[0].gate.weight.grad).norm() < 0.1 * gradient.norm()
+
+
 def _ten_billion(mesh: DeviceMesh) -> tuple[int, int, bool]:
     with torch.device("meta"):
         size: dict[str, Any] = dict(PRESETS["10B"].arguments())
