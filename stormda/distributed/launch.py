@@ -180,11 +180,21 @@ def _start(ranks: Ranks, store: "Store", watch: Watch, environment: MutableMappi
 def _explained(watch: Watch) -> Iterator[None]:
     """Tell the others why this process ends, or say which of them was the reason."""
     try:
-        yield
+        with _telling(watch):
+            yield
     except Lost as lost:
         assert watch.news is not None
         raise watch.news.error() from lost
+
+
+@contextmanager
+def _telling(watch: Watch) -> Iterator[None]:
+    try:
+        yield
+    except Lost:
+        raise
     except BaseException as error:
+        watch.deaf = True
         if isinstance(error, RuntimeError):  # Of a collective, where another process is gone: it may say why.
             watch.heard.wait(_DOUBT)
         news = watch.news

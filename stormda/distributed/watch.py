@@ -63,7 +63,8 @@ class Watch:
     """The connections of one process; the one of rank 0 is made first.
 
     Args:
-        rank, size: of this process; rank 0 sets `complete` when all others are connected.
+        rank, size: of this process; rank 0 sets `complete` when all others are connected. Who fails already sets
+            `deaf`, and is not interrupted any more.
         host: where rank 0 is; its loopback address where all are on one host.
         port: where it listens; 0: any, for rank 0 itself.
     """
@@ -72,6 +73,7 @@ class Watch:
         self.rank, self.size = rank, size
         self.news: News | None = None
         self.heard, self.complete = threading.Event(), threading.Event()
+        self.deaf = False
         self._ended, self._lock = False, threading.Lock()
         self._known: dict[socket.socket, int] = {}
         self._main = threading.current_thread() is threading.main_thread()
@@ -195,7 +197,7 @@ class Watch:
             os._exit(1)
 
     def _interrupt(self, number: int, frame: object) -> None:
-        if not self._ended and self.news is not None and self.news.rank != self.rank:
+        if not (self.deaf or self._ended) and self.news is not None and self.news.rank != self.rank:
             raise Lost
 
 
