@@ -53,6 +53,18 @@ class GaussianConfig(Section):
     )
 
 
+class RimConfig(Section):
+    """What a coarser model says of the rim of a regional domain, for a network that is told, and how it learns it.
+
+    Where training and twin experiments make such a field, they make it of the archive's own.
+    """
+
+    width: int = Field(0, ge=0, description="points of the rim where the network is told it; 0: never")
+    coarse: int = Field(4, ge=1, description="training: points of the grid along an axis in one of the coarser")
+    error: float = Field(0.1, ge=0, description="training: of its values, in climatological standard deviations")
+    dropout: float = Field(0.2, ge=0, lt=1, description="training: share of samples without, so that it may be missing")
+
+
 class StormConfig(Section):
     """The STORM network: `weights` to use, and the architecture to train."""
 
@@ -72,6 +84,7 @@ class StormConfig(Section):
     tile: int = Field(0, ge=0, description="tokens of a tile along an axis; 0: softmax over everything")
     halo: int = Field(4, ge=0, description="tokens that a tile sees around it")
     dilation: int = Field(1, ge=1, description="of the tiles of every second block")
+    rim: RimConfig = RimConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -93,7 +106,8 @@ class StormConfig(Section):
         """Those of `stormda.nn.storm.Storm` that the configuration decides."""
         size = {"patch": self.patch, "width": self.width, "blocks": self.blocks, "heads": self.heads}
         cut = {"tile": self.tile, "halo": self.halo, "dilation": self.dilation} if self.tile else {}
-        return size | {"latents": self.latents} | cut
+        told = {"strip": self.rim.width} if self.rim.width else {}
+        return size | {"latents": self.latents} | cut | told
 
 
 class SamplerConfig(Section):
@@ -182,6 +196,9 @@ class AssimilateConfig(Section):
     background: InputPath | None = Field(
         None, description="storm, gaussian, kf, oi: files of a centre's own state at the analysis time, see nwp"
     )
+    rim: InputPath | None = Field(
+        None, description="storm: files of a coarser model's state at the analysis time, for storm.rim; see nwp"
+    )
     ensemble: int = Field(32, ge=2)
     seed: int = Field(0, ge=0)
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
@@ -214,6 +231,9 @@ class ForecastConfig(Section):
 
     model: Literal["own", "linear"] = Field(
         "own", description="the prior of the method; or the linear inverse model of the archive, the same for all"
+    )
+    rim: InputPath | None = Field(
+        None, description="own, storm: files of a coarser model's states at the valid times, for storm.rim; see nwp"
     )
 
 

@@ -77,6 +77,7 @@ class TwinConfig(Section):
     cycles: int = Field(120, ge=2)
     spin_up: int = Field(20, ge=0, description="first analyses that are not scored")
     methods: tuple[Method, ...] = Field(("gaussian", "kf", "oi"), min_length=1)
+    rim: bool = Field(False, description="storm: tell the network a coarse field of the truth at its rim (storm.rim)")
     seeds: Seeds = (0,)
     tune: TuneConfig = TuneConfig()
     forecast: TwinForecastConfig = TwinForecastConfig()

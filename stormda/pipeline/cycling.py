@@ -11,6 +11,7 @@ __all__ = ["Runs", "Series", "together"]
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ import stormda
 from stormda.assimilation import methods
 from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import Prior
+from stormda.assimilation.storm_prior import StormPrior, bounded
 from stormda.config import Config
 from stormda.diffusion.history import History
 from stormda.errors import ConfigError
@@ -31,11 +33,15 @@ from stormda.metrics.probabilistic import crps_fair
 from stormda.pipeline import build
 from stormda.pipeline.networks import Reports, network_of
 from stormda.pipeline.onestep import one_step_errors
+from stormda.pipeline.train import rim_of
 from stormda.pipeline.twin_forecast import CommonModel, Forecaster, Forecasts, common_model
 from stormda.pipeline.twin_window import redrawer
 from stormda.pipeline.worlds import World, world_of
+from stormda.random import stream
 from stormda.store.provenance import digest
 from stormda.store.publish import write_json
+from stormda.time import format_time
+from stormda.training.rim import coarse
 from stormda.types import Array, Progress, silent
 
 _ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast"}  # sections that no twin reads
@@ -187,6 +193,7 @@ def _cycle(
     history = History.none(prior.frames, shape)
     weights = prior.grid.weights
     observe = network_of(config, prior.grid, prior.channels, seed)
+    rim = _rim(config, prior, seed) if method == "storm" and config.twin.rim else None
     again = redrawer(config, method, prior, settings, len(world.times))
     rows: list[Array] = []
     ranks = np.zeros(settings.members + 1)
@@ -196,13 +203,14 @@ def _cycle(
         decode, truth = prior.normaliser.decoder(time), world.values[k][:, where[0][:, None], where[1]]
         reports = observe(k, truth)
         start = perf_counter()
-        background = methods.background(prior, history, time, settings)
+        told = prior if rim is None else rim(prior, truth, time)
+        background = methods.background(told, history, time, settings)
 
         def standardised(z: torch.Tensor, reports: Reports = reports, decode: Any = decode) -> torch.Tensor:
             return reports.operator(decode(z))
 
         problem = methods.Problem(time, history, standardised, reports.y, reports.variance, background, reports.places)
-        ensemble, carry = methods.analysis(method, prior, problem, settings)
+        ensemble, carry = methods.analysis(method, told, problem, settings)
         x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
         rows.append(_scores(x, b, truth, weights))
         if k >= config.twin.spin_up:
@@ -219,6 +227,21 @@ def _cycle(
     one_step = mse[:0] if no_forecast else one_step_errors(prior, world, config.twin.spin_up)
     window = np.zeros(0) if again is None else again.scores
     return Series(mse, crps, spread, background_mse, one_step, ranks, seconds, window)
+
+
+def _rim(config: Config, prior: Prior, seed: int) -> Callable[[Prior, Array, np.datetime64], Prior]:
+    """Tells the prior a coarse field of the truth, as it was trained with."""
+    if not isinstance(prior, StormPrior):
+        raise ConfigError("only the network of method storm takes a field at its rim", key="twin.rim")
+    made, normaliser = rim_of(config, prior.grid), prior.normaliser
+
+    def tell(prior: Prior, truth_CHW: Array, time: np.datetime64) -> Prior:
+        assert isinstance(prior, StormPrior)
+        z = torch.as_tensor(normaliser.encode(truth_CHW[None], np.asarray([time]))).float()
+        g = torch.Generator().manual_seed(stream("rim", seed, format_time(time)))
+        return bounded(prior, coarse(z, made.factor, made.error, g)[0])
+
+    return tell
 
 
 def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:

@@ -4,16 +4,19 @@ Files that hold the points of the grid give them as they are; others are interpo
 which a grid much finer than the analysis' does not average.
 """
 
-__all__ = ["files_at", "nwp_inputs", "on_grid", "past_states", "states_at"]
+__all__ = ["files_at", "nwp_inputs", "on_grid", "past_states", "states_at", "told_rim"]
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from stormda.assimilation.prior import Prior
+from stormda.assimilation.storm_prior import StormPrior, bounded
 from stormda.config import Config, GriddedSource, files_of
-from stormda.errors import InputError
+from stormda.errors import ConfigError, InputError
 from stormda.grid import Grid
 from stormda.operators.interpolate import weights_of
 from stormda.sources.files import expand
@@ -78,14 +81,30 @@ def on_grid(state: State, grid: Grid, path: Path, key: str) -> State:
 
 
 def nwp_inputs(config: Config, time: np.datetime64) -> dict[str, dict[str, str]]:
-    """Hashes of the files of the given prior and of the background at a time, by their names."""
-    prior, background = config.assimilate.prior, config.assimilate.background
-    named = {"prior": None if prior is None else files_of(prior), "background": background}
+    """Hashes of the files of the given prior, of the background and at the rim at a time, by their names."""
+    prior, a = config.assimilate.prior, config.assimilate
+    named = {"prior": None if prior is None else files_of(prior), "background": a.background, "rim": a.rim}
     return {
         name: {path.name: digest(path) for path in files_at(config, text, time, f"assimilate.{name}")}
         for name, text in named.items()
         if text is not None
     }
+
+
+def told_rim(config: Config, prior: Prior, text: str | None, time: np.datetime64, key: str) -> Prior:
+    """The prior of a time, told what the files of a coarser model say of the rim of its domain; of members the mean.
+
+    Raises:
+        ConfigError: no network, or one that takes no such field.
+        InputMissing, InputError: as `states_at`.
+    """
+    if text is None:
+        return prior
+    if not isinstance(prior, StormPrior):
+        hint = "--method storm, or leave it out"
+        raise ConfigError("only the network of method storm takes a field at its rim", key=key, hint=hint)
+    values = states_at(config, text, time, key, prior.grid).values.mean(axis=0)
+    return bounded(prior, torch.as_tensor(prior.normaliser.encode(values[None], np.asarray([time]))[0]))
 
 
 def _ways(config: Config) -> Sequence[GriddedSource]:

@@ -1,6 +1,6 @@
 """Stage `train`: learn the STORM prior from the archive, or go on learning where a killed run stopped."""
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "rim_of", "train"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import ConfigError, InputError
+from stormda.grid import Grid
 from stormda.nn.weights import load_weights, save_weights
 from stormda.pipeline import build
 from stormda.pipeline.series import training_data
@@ -24,6 +25,7 @@ from stormda.training.curve import draw_curve
 from stormda.training.data import Data
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
+from stormda.training.rim import Rim
 from stormda.training.rollout import Rollout
 from stormda.training.team import ALONE, Team
 from stormda.training.tensorboard import event_writer
@@ -183,7 +185,16 @@ def make_job(config: Config, archive: Archive) -> Job:
         members=t.members,
         rollout=Rollout(t.rollout.steps, t.rollout.after, t.rollout.share),
         start=None if t.start is None else load_weights(build.weights_path(config, t.start, "train.start")),
+        rim=rim_of(config, archive.grid),
     )
+
+
+def rim_of(config: Config, grid: Grid) -> Rim:
+    """How a coarser field at the rim of the domain is made up; raises ConfigError where the domain has no rim."""
+    r = config.storm.rim
+    if r.width and all(grid.periodic):
+        raise ConfigError("a domain that wraps has no rim", key="storm.rim.width", hint="0")
+    return Rim(r.width, r.coarse, r.error, r.dropout, grid.periodic)
 
 
 def _span(series: Data) -> str:

@@ -153,5 +153,5 @@ def _mean(scores: Mapping[str, float], prefix: str) -> float:
 class _Silent(nn.Module):
     """A network that adds nothing to the guess."""
 
-    def forward(self, state_BPCHW: Tensor, *_: object) -> Tensor:
+    def forward(self, state_BPCHW: Tensor, *_: object, **told: object) -> Tensor:
         return torch.zeros_like(state_BPCHW[:, 0])
