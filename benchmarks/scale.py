@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py rows FOLDER --kind csv --rows 10000000 --files 1
     python benchmarks/scale.py query FOLDER --rows 100000000
-    python benchmarks/scale.py fields FOLDER --gib 4 [--dask local:2]
+    python benchmarks/scale.py fields FOLDER --gib 4 -- --processes 2
 
 `rows` writes synthetic reports of 5,000 stations, hour by hour, in one format, and times `stormda ingest` of them with
 the default checks (range, duplicates, stuck, spike), in a process of its own: clock, processor time, and the largest
@@ -194,6 +194,63 @@ def one_day(number: int, count: int) -> Observations:
     return Observations.of(columns)
 
 
+def fields(folder: Path, gib: float, more: list[str]) -> None:
+    """Hourly fields of 721 x 1440 points, two variables, a file a day, as float32."""
+    (folder / "fields").mkdir(parents=True, exist_ok=True)
+    days = max(1, round(gib * 2**30 / (24 * 2 * 721 * 1440 * 4)))
+    for day in range(days):
+        write_fields(folder / "fields" / f"day{day:03d}.nc", day)
+    config = {
+        "name": "scale",
+        "run_dir": str(folder / "fields-run"),
+        "channels": ["t2m", "msl"],
+        "archive": {
+            "sources": {
+                "era": {"kind": "netcdf", "files": [str(folder / "fields" / f"day{d:03d}.nc") for d in range(days)]}
+            },
+            "step": "1h",
+        },
+    }
+    (folder / "fields.yaml").write_text(yaml.safe_dump(config))
+    size = sum((folder / "fields" / f"day{d:03d}.nc").stat().st_size for d in range(days))
+    began = time.perf_counter()
+    count = str(size >> 22)
+    copy = ["dd", "if=/dev/zero", f"of={folder / 'copy'}", "bs=4M", f"count={count}", "conv=fsync", "status=none"]
+    subprocess.run(copy, check=True)
+    disk = size / (time.perf_counter() - began)
+    (folder / "copy").unlink()
+    subprocess.run(["rm", "-rf", str(folder / "fields-run")], check=True)
+    clock, spent, most = measured([sys.executable, "-m", "stormda", "ingest", "-c", str(folder / "fields.yaml"), *more])
+    zarr = sum(p.stat().st_size for p in (folder / "fields-run").rglob("*") if p.is_file())
+    print(
+        f"| {' '.join(more) or 'default'} | {size / 1e9:.2f} | {zarr / 1e9:.2f} | {clock:.0f} | {spent:.0f} | "
+        f"{size / clock / 1e6:.0f} | {disk / 1e6:.0f} | {most:.2f} |"
+    )
+
+
+def write_fields(path: Path, day: int) -> None:
+    if path.exists():
+        return
+    rng = np.random.default_rng(day)
+    latitude, longitude = np.linspace(90, -90, 721), np.arange(1440) * 0.25
+    wave = np.cos(np.deg2rad(latitude))[:, None] * np.cos(np.deg2rad(longitude))[None, :]
+    with netCDF4.Dataset(path, "w") as file:
+        for name, size in (("valid_time", 24), ("latitude", 721), ("longitude", 1440)):
+            file.createDimension(name, size)
+        when = file.createVariable("valid_time", "i8", ("valid_time",))
+        when.units = "seconds since 1970-01-01"
+        when[:] = (START + np.timedelta64(day, "D")).astype(np.int64) + 3600 * np.arange(24)
+        for name, values, unit in (("latitude", latitude, "degrees_north"), ("longitude", longitude, "degrees_east")):
+            file.createVariable(name, "f8", (name,)).units = unit
+            file[name][:] = values
+        for name, unit, middle, scale in (("t2m", "K", 280.0, 15.0), ("msl", "Pa", 1.01e5, 900.0)):
+            x = file.createVariable(name, "f4", ("valid_time", "latitude", "longitude"))
+            x.units = unit
+            for hour in range(24):
+                rough = rng.normal(0.0, 0.02, (721, 1440))
+                x[hour] = (middle + scale * (wave * np.sin(hour / 4 + day) + rough)).round(3).astype(np.float32)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["rows", "query", "fields"])
@@ -201,11 +258,15 @@ def main() -> None:
     parser.add_argument("--kind", choices=list(OPTIONS), default="csv")
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--files", type=int, default=1)
+    parser.add_argument("--gib", type=float, default=4.0)
+    parser.add_argument("more", nargs="*", help="for fields: options of the ingest, after `--`")
     given = parser.parse_args()
     if given.what == "rows":
         rows(given.folder, given.kind, given.rows, given.files)
     elif given.what == "query":
         query(given.folder, given.rows)
+    else:
+        fields(given.folder, given.gib, given.more)
 
 
 if __name__ == "__main__":

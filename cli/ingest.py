@@ -19,6 +19,15 @@ def ingest(
         list[str] | None,
         typer.Option("--source", metavar="NAME", help="Only this source; may be repeated.", show_default=False),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS",
+            help="A Dask scheduler for gridded fields, or local:N: ingest.dask.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
@@ -28,7 +37,7 @@ def ingest(
 
     Example: stormda ingest -c config.yaml --source synop
     """
-    config = setup.load()
+    config = setup.load({"ingest.dask": dask})
     from stormda.pipeline.ingest import ingest as stage
 
     with console.progress() as progress:

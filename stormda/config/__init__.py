@@ -6,7 +6,7 @@ job does the same from a terminal and from cron. An override `key.sub=value` rep
 
     fields     kinds of values, and what a section is
     sources    archive and observations          quality    operators, checks, withheld stations
-    remote     files at URLs
+    remote     files at URLs                     ingest     who reads fields
     methods    history, priors, sampler, ...     twin       twin experiments
     cycle      cycles by the clock               nwp        a centre's own model
     verify     against what, events, regions
@@ -35,6 +35,7 @@ __all__ = [
     "GuidanceConfig",
     "Harmonics",
     "HistoryConfig",
+    "IngestConfig",
     "KeepConfig",
     "IodaSource",
     "IsdSource",
@@ -81,6 +82,7 @@ __all__ = [
 
 from stormda.config.cycle import CycleConfig, KeepConfig, SlurmConfig
 from stormda.config.fields import Period, Section
+from stormda.config.ingest import IngestConfig
 from stormda.config.methods import (
     AssimilateConfig,
     EnsfConfig,

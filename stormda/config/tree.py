@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from stormda.config.cycle import CycleConfig
 from stormda.config.fields import ChannelName, Section, VariableName
+from stormda.config.ingest import IngestConfig
 from stormda.config.methods import (
     AssimilateConfig,
     EnsfConfig,
@@ -41,6 +42,7 @@ class Config(Section):
     archive: ArchiveConfig = ArchiveConfig()
     observations: ObservationsConfig = ObservationsConfig()
     remote: RemoteConfig = RemoteConfig()
+    ingest: IngestConfig = IngestConfig()
     operators: dict[VariableName, OperatorConfig] = {}
     quality: QualityConfig = QualityConfig()
     history: HistoryConfig = HistoryConfig()

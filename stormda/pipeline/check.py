@@ -2,7 +2,7 @@
 
 Without a cycle the question is whether the run can begin: what later stages make themselves may be missing. With cycles
 it is whether these analyses can be drawn now, from what is on the disk: archive or weights, and the observations of
-each window, source by source, by the policy of each.
+each window, source by source, by the policy of each and beside what is usual (check_window.py).
 """
 
 __all__ = ["check"]
@@ -17,16 +17,15 @@ import numpy as np
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.config import Config, GriddedSource
 from stormda.errors import ConfigError, InputMissing, StormdaError
-from stormda.observations import QC
 from stormda.pipeline import build
+from stormda.pipeline.check_window import BY_POLICY, window_findings
 from stormda.pipeline.findings import Finding, Findings, Status
 from stormda.pipeline.inputs import announced, texts_of, to_fetch
 from stormda.pipeline.layout import analysis_folder
-from stormda.time import Window, format_time
+from stormda.time import format_time
 
 _FREE = 1 << 30  # bytes that should be free whatever the job
 _GIB = 1 << 30
-_BY_POLICY = {"required": Status.MISSING, "warn": Status.NOTE, "optional": Status.OK}
 
 
 def check(config: Config, cycles: Sequence[np.datetime64] = ()) -> Findings:
@@ -47,7 +46,7 @@ def check(config: Config, cycles: Sequence[np.datetime64] = ()) -> Findings:
         _archive(config, must=bool(cycles)),
         _weights(config, must=bool(cycles)),
         _stored(config, must=bool(cycles)),
-        (finding for cycle in cycles for finding in _window(config, cycle)),
+        (finding for cycle in cycles for finding in window_findings(config, cycle)),
         _history(config, cycles),
         _room(config, max(len(cycles), 1)),
     )
@@ -84,7 +83,7 @@ def _inputs(config: Config) -> Iterator[Finding]:
         yield gridded(f"archive source {name}", source, f"archive.sources.{name}.files", missing)
     for name, observed in config.observations.sources.items():
         key = f"observations.sources.{name}.files"
-        yield _look(f"observation source {name}", files(texts_of(config, observed), key), _BY_POLICY[observed.policy])
+        yield _look(f"observation source {name}", files(texts_of(config, observed), key), BY_POLICY[observed.policy])
     if config.verify.truth is not None:
         yield gridded("truth", config.verify.truth, "verify.truth.files", Status.NOTE)
     for name, operator in config.operators.items():
@@ -134,30 +133,6 @@ def _stored(config: Config, must: bool) -> Iterator[Finding]:
     if config.observations.sources:
         required = any(s.policy == "required" for s in config.observations.sources.values())
         yield _look("observation store", look, Status.MISSING if must and required else Status.NOTE)
-
-
-def _window(config: Config, cycle: np.datetime64) -> Iterator[Finding]:
-    """Observations of one cycle by source, against the policy of each."""
-    window = Window.around(cycle, config.observations.before, config.observations.after)
-    try:
-        observations = build.store(config).read(window)
-    except StormdaError as error:
-        yield Finding(Status.BROKEN, f"observations {format_time(cycle)}", error.what, error.hint or "")
-        return
-    source, usable = observations["source"].astype(str), observations["qc"] == int(QC.USED)
-    for name, observed in config.observations.sources.items():
-        rows = source == name
-        enough = int(rows.sum()) >= observed.min_count
-        detail = f"{int(rows.sum())} values in {window}, {int((rows & usable).sum())} passed the static checks"
-        status = Status.OK if enough else _BY_POLICY[observed.policy]
-        hint = (
-            ""
-            if enough
-            else f"{observed.min_count} are wanted, policy {observed.policy}: ingest, or wait for late data"
-        )
-        if status is Status.OK and not rows.any():
-            status, hint = Status.NOTE, f"nothing from it here, policy {observed.policy}: the analysis goes without it"
-        yield Finding(status, f"{name} {format_time(cycle)}", detail, hint)
 
 
 def _history(config: Config, cycles: Sequence[np.datetime64]) -> Iterator[Finding]:

@@ -9,10 +9,12 @@ from typing import Any
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.pipeline.inputs import announced, located, origin, texts_of, to_fetch
+from stormda.pipeline.workers import workers
 from stormda.pipeline.worlds import simulated_archive, world_config
-from stormda.sources.gridded import read_sources
+from stormda.sources.gridded import open_sources, read_sources
 from stormda.sources.remote_zarr import remote_store
 from stormda.store.archive import Archive, write_archive
+from stormda.store.archive_blocks import write_archive_blocks
 from stormda.store.provenance import digest, provenance
 from stormda.time import format_time, hours
 from stormda.types import Progress
@@ -54,24 +56,22 @@ def ingest_archive(config: Config, dry_run: bool, progress: Progress) -> Archive
         return ArchiveFacts(str(path), names, fetch=to_fetch(known))
     files = {name: located(config, texts[name], **how[name], progress=progress) for name in texts}
     names = tuple(str(f) for found in files.values() for f in found)
-    states = read_sources(
-        settings.sources,
-        config.channels,
-        config.path,
-        plane=settings.plane,
-        periodic=settings.periodic,
-        files=files,
-        progress=progress,
-    )
     inputs = {name: [_identity(config, f) for f in found] for name, found in files.items()}
-    archive = write_archive(
-        path,
-        states,
-        step=settings.step,
-        harmonics=settings.climatology,
-        train=settings.train,
-        provenance=provenance(configuration.dump(config), inputs=inputs),
-    )
+    about: dict[str, Any] = {
+        "step": settings.step,
+        "harmonics": settings.climatology,
+        "train": settings.train,
+        "provenance": provenance(configuration.dump(config), inputs=inputs),
+    }
+    shape: dict[str, Any] = {"plane": settings.plane, "periodic": settings.periodic}
+    with workers(config.ingest) as others:
+        if others is None:
+            states = read_sources(
+                settings.sources, config.channels, config.path, **shape, files=files, progress=progress
+            )
+            return _facts(write_archive(path, states, **about), path, names)
+        with open_sources(settings.sources, config.channels, files, **shape, progress=progress) as fields:
+            archive = write_archive_blocks(path, fields, others.executor, others.count, **about, progress=progress)
     return _facts(archive, path, names)
 
 

@@ -8,13 +8,12 @@ channel, so only times common to all channels remain; gaps are legal. The second
 the order of time.
 """
 
-__all__ = ["read_gridded", "read_sources"]
+__all__ = ["open_sources", "read_gridded", "read_sources"]
 
 import logging
-from collections import OrderedDict
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +21,16 @@ import numpy as np
 from stormda.config import GriddedSource
 from stormda.errors import InputError
 from stormda.grid import Grid
-from stormda.sources.fields import Field, contents, nearest
+from stormda.sources.fields import contents, nearest
 from stormda.sources.files import expand
-from stormda.sources.grib import open_grib
-from stormda.sources.layers import Layer, layer_of
-from stormda.sources.netcdf import open_netcdf
+from stormda.sources.series import CHUNK_BYTES, Entries, Files, Part, Series, Target, Targets
 from stormda.sources.unpack import fields_within, is_zip
 from stormda.sources.urls import moments
-from stormda.sources.zarr import open_zarr
 from stormda.state import State
 from stormda.time import format_time
 from stormda.types import Array, Progress, silent
 from stormda.variables import Channel
 
-_OPEN: dict[str, Callable[[Path, GriddedSource], AbstractContextManager[list[Field]]]] = {
-    "netcdf": open_netcdf,
-    "grib": open_grib,
-    "zarr": open_zarr,
-}
-_CHUNK_BYTES = 32e6
-_OPEN_FILES = 16
 _ROUNDING = 1e-3  # degrees
 
 _log = logging.getLogger(__name__)
@@ -84,10 +73,29 @@ def read_sources(
             if files is None
             else files[name]
         )
-        parts += [_Part(path, source, f"{key}.{name}") for path in paths]
+        parts += [Part(path, source, f"{key}.{name}") for path in paths]
     if not parts:
         raise InputError("no gridded source is configured", key=key)
-    return _states(parts, channels, channels, plane, periodic, None, None, True, progress)
+    return _states(_series(parts, channels, channels, plane, periodic, None, None, True, progress), progress)
+
+
+@contextmanager
+def open_sources(
+    sources: Mapping[str, GriddedSource],
+    channels: Sequence[str],
+    files: Mapping[str, Sequence[Path]],
+    *,
+    plane: bool = False,
+    periodic: tuple[bool, bool] | None = None,
+    key: str = "archive.sources",
+    progress: Progress = silent,
+) -> Iterator["Series"]:
+    """As `read_sources`, with the files of each source; the states are read where and when they are asked for."""
+    parts = [Part(path, source, f"{key}.{name}") for name, source in sources.items() for path in files[name]]
+    if not parts:
+        raise InputError("no gridded source is configured", key=key)
+    with _series(parts, channels, channels, plane, periodic, None, None, True, progress) as series:
+        yield series
 
 
 def read_gridded(
@@ -122,99 +130,14 @@ def read_gridded(
     Raises:
         InputError: none of the channels is there; as in `read_sources`.
     """
-    parts = [_Part(path, source, key) for path in files]
+    parts = [Part(path, source, key) for path in files]
     wanted = [c for c in channels if c in source.variables]
-    return _states(parts, channels, wanted, plane, periodic, grid, times, regular, progress)
+    return _states(_series(parts, channels, wanted, plane, periodic, grid, times, regular, progress), progress)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A file and the source that it belongs to."""
-
-    path: Path
-    source: GriddedSource
-    key: str
-
-
-@dataclass(eq=False)
-class _Entries:
-    """Where a channel is: times [n] in order, the part and the entry within it of each."""
-
-    times: Array
-    part: Array
-    entry: Array
-
-    def at(self, times: Array) -> "_Entries":
-        index = np.searchsorted(self.times, times)
-        return _Entries(times, self.part[index], self.entry[index])
-
-
-class _Files:
-    """Layers of files, a few of which are kept open."""
-
-    def __init__(self, parts: Sequence[_Part], channels: Sequence[Channel]) -> None:
-        self._parts, self._channels = parts, channels
-        self._open: OrderedDict[int, tuple[ExitStack, dict[Channel, Layer], list[Field]]] = OrderedDict()
-
-    def __enter__(self) -> "_Files":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while self._open:
-            self._open.popitem()[1][0].close()
-
-    def layers(self, number: int) -> dict[Channel, Layer]:
-        """The layers of part `number`."""
-        return self._get(number)[1]
-
-    def fields(self, number: int) -> list[Field]:
-        """All that part `number` has."""
-        return self._get(number)[2]
-
-    def _get(self, number: int) -> tuple[ExitStack, dict[Channel, Layer], list[Field]]:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        if len(self._open) >= _OPEN_FILES:
-            self._open.popitem(last=False)[1][0].close()
-        part = self._parts[number]
-        with ExitStack() as stack:
-            fields = stack.enter_context(_OPEN[part.source.kind](part.path, part.source))
-            found = {c: layer_of(c, fields, part.source, part.key) for c in self._channels}
-            layers = {c: layer for c, layer in found.items() if layer is not None}
-            self._open[number] = (stack.pop_all(), layers, fields)
-        return self._open[number]
-
-    def read(self, channel: Channel, where: _Entries, targets: "_Targets") -> Array:
-        """The fields of a channel at all of `where`, [T, H, W] on the common grid."""
-        breaks = np.flatnonzero((np.diff(where.part) != 0) | (np.diff(where.entry) != 1)) + 1
-        runs = np.split(np.arange(len(where.times)), breaks)
-        blocks = []
-        for run in runs:
-            number, first = int(where.part[run[0]]), int(where.entry[run[0]])
-            x = self.layers(number)[channel].read(first, first + len(run))
-            blocks.append(targets[number, channel].take(x))
-        return np.concatenate(blocks)
-
-
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """How a file's points become those of the common grid: rows and columns to take, None for all as they are."""
-
-    rows: Array | None = None
-    columns: Array | None = None
-
-    def take(self, x: Array) -> Array:
-        if self.rows is not None:
-            x = x[:, self.rows]
-        return x if self.columns is None else x[:, :, self.columns]
-
-
-_Targets = dict[tuple[int, Channel], _Target]
-
-
-def _states(
-    parts: Sequence[_Part],
+@contextmanager
+def _series(
+    parts: Sequence[Part],
     names: Sequence[str],
     wanted: Sequence[str],
     plane: bool,
@@ -223,11 +146,11 @@ def _states(
     only: Array | None,
     regular: bool,
     progress: Progress,
-) -> Iterator[State]:
+) -> Iterator[Series]:
     channels = [Channel.parse(name) for name in names]
     with ExitStack() as stack:
         parts = [whole for part in parts for whole in _unpacked(part, stack)]
-        files = stack.enter_context(_Files(parts, channels))
+        files = stack.enter_context(Files(parts, channels))
         catalogue, targets, common = _scan(files, parts, channels, grid, progress)
         _check_complete(catalogue, files, parts, names, wanted)
         if regular and not common.is_regular:
@@ -244,28 +167,35 @@ def _states(
         times = _common(catalogue, parts)
         if only is not None:
             times = np.intersect1d(times, np.asarray(only, dtype="datetime64[s]"))
-        size = max(1, int(_CHUNK_BYTES / (4 * len(catalogue) * cells)))
-        for start in range(0, len(times), size):
-            chunk = times[start : start + size]
-            values = np.stack([files.read(c, e.at(chunk), targets) for c, e in catalogue.items()], axis=1)
-            yield State(values, tuple(catalogue), grid, chunk)
-            progress("times", start + len(chunk), len(times))
+        entries = tuple(e.at(times) for e in catalogue.values())
+        with Series(tuple(catalogue), grid, times, parts, entries, targets, secrets.token_hex(8)).using(
+            files
+        ) as series:
+            yield series
 
 
-def _unpacked(part: _Part, stack: ExitStack) -> list[_Part]:
+def _states(opened: AbstractContextManager[Series], progress: Progress) -> Iterator[State]:
+    with opened as series:
+        for start in range(0, len(series.times), series.size):
+            state = series.read(start, start + series.size)
+            yield state
+            progress("times", start + len(state.times), len(series.times))
+
+
+def _unpacked(part: Part, stack: ExitStack) -> list[Part]:
     """A file as it is; of a ZIP archive the files within, until `stack` is closed."""
     if part.source.kind == "zarr" or not is_zip(part.path):
         return [part]
     inside = stack.enter_context(fields_within(part.path, f"{part.key}.files"))
-    return [_Part(path, part.source.model_copy(update={"kind": kind}), part.key) for path, kind in inside]
+    return [Part(path, part.source.model_copy(update={"kind": kind}), part.key) for path, kind in inside]
 
 
 def _scan(
-    files: _Files, parts: Sequence[_Part], channels: Sequence[Channel], grid: Grid | None, progress: Progress
-) -> tuple[dict[Channel, _Entries], _Targets, Grid]:
+    files: Files, parts: Sequence[Part], channels: Sequence[Channel], grid: Grid | None, progress: Progress
+) -> tuple[dict[Channel, Entries], Targets, Grid]:
     """The catalogue from the coordinates of all files, how each comes to the common grid, and that grid."""
-    found: dict[Channel, list[_Entries]] = {c: [] for c in channels}
-    targets: _Targets = {}
+    found: dict[Channel, list[Entries]] = {c: [] for c in channels}
+    targets: Targets = {}
     common, first = grid, parts[0]
     for number, part in enumerate(parts):
         for channel, layer in files.layers(number).items():
@@ -282,13 +212,13 @@ def _scan(
                 )
             targets[number, channel] = target
             entry = _dated(layer.times, part)
-            found[channel].append(_Entries(layer.times[entry], np.full(len(entry), number), entry))
+            found[channel].append(Entries(layer.times[entry], np.full(len(entry), number), entry))
         progress("files", number + 1, len(parts))
     joined = {c: _join(entries) for c, entries in found.items() if entries}
     return joined, targets, common if common is not None else Grid(np.zeros(1), np.zeros(1))
 
 
-def _dated(times: Array, part: _Part) -> Array:
+def _dated(times: Array, part: Part) -> Array:
     """Which of the times of a file are wanted [n]."""
     dates = part.source.dates
     if dates is None:
@@ -296,16 +226,16 @@ def _dated(times: Array, part: _Part) -> Array:
     return np.flatnonzero(np.isin(times, moments(dates, np.datetime64("now", "s"))))
 
 
-def _join(entries: Sequence[_Entries]) -> _Entries:
+def _join(entries: Sequence[Entries]) -> Entries:
     times, part, entry = (np.concatenate([getattr(e, name) for e in entries]) for name in ("times", "part", "entry"))
     order = np.argsort(times, kind="stable")
-    return _Entries(times[order], part[order], entry[order])
+    return Entries(times[order], part[order], entry[order])
 
 
 def _check_complete(
-    catalogue: Mapping[Channel, _Entries],
-    files: _Files,
-    parts: Sequence[_Part],
+    catalogue: Mapping[Channel, Entries],
+    files: Files,
+    parts: Sequence[Part],
     names: Sequence[str],
     wanted: Sequence[str],
 ) -> None:
@@ -329,15 +259,15 @@ def _check_complete(
 
 
 def _resolve(
-    files: _Files, parts: Sequence[_Part], channel: Channel, entries: _Entries, targets: _Targets, cells: int
-) -> _Entries:
+    files: Files, parts: Sequence[Part], channel: Channel, entries: Entries, targets: Targets, cells: int
+) -> Entries:
     """Each time once: of identical fields the first, while different ones are an error."""
     again = np.flatnonzero(entries.times[1:] == entries.times[:-1]) + 1
-    size = max(1, int(_CHUNK_BYTES / (8 * cells)))
+    size = max(1, int(CHUNK_BYTES / (8 * cells)))
     for start in range(0, len(again), size):
         later, earlier = again[start : start + size], again[start : start + size] - 1
         a, b = (
-            files.read(channel, _Entries(entries.times[i], entries.part[i], entries.entry[i]), targets)
+            files.read(channel, Entries(entries.times[i], entries.part[i], entries.entry[i]), targets)
             for i in (earlier, later)
         )
         differ = np.flatnonzero((a != b).any(axis=(1, 2)))
@@ -354,10 +284,10 @@ def _resolve(
             )
     keep = np.ones(len(entries.times), dtype=bool)
     keep[again] = False
-    return _Entries(entries.times[keep], entries.part[keep], entries.entry[keep])
+    return Entries(entries.times[keep], entries.part[keep], entries.entry[keep])
 
 
-def _common(catalogue: Mapping[Channel, _Entries], parts: Sequence[_Part]) -> Array:
+def _common(catalogue: Mapping[Channel, Entries], parts: Sequence[Part]) -> Array:
     """The times that every channel has."""
     entries = list(catalogue.values())
     times = entries[0].times
@@ -375,16 +305,16 @@ def _common(catalogue: Mapping[Channel, _Entries], parts: Sequence[_Part]) -> Ar
     return times
 
 
-def _target(have: Grid, want: Grid, *, subset: bool) -> _Target | None:
+def _target(have: Grid, want: Grid, *, subset: bool) -> Target | None:
     """How the points of `have` become those of `want`; None if they are not the same (or do not include them)."""
     if have.shape == want.shape and np.allclose(have.latitude, want.latitude, rtol=0, atol=_ROUNDING):
         if have.same(want):
-            return _Target()
+            return Target()
     if not (have.is_regular and want.is_regular) or (have.shape != want.shape and not subset):
         return None
     rows = _positions(have.latitude, want.latitude)
     columns = _positions(np.mod(have.longitude + _ROUNDING, 360.0), np.mod(want.longitude + _ROUNDING, 360.0))
-    return None if rows is None or columns is None else _Target(rows, columns)
+    return None if rows is None or columns is None else Target(rows, columns)
 
 
 def _positions(have: Array, want: Array) -> Array | None:

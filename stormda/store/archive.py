@@ -11,7 +11,7 @@ writing is that of one chunk of states and one Zarr chunk a channel, whatever th
 statistics are taken in a second pass, over what was written.
 """
 
-__all__ = ["Archive", "write_archive"]
+__all__ = ["Archive", "ArchiveWriter", "write_archive"]
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -160,15 +160,19 @@ def write_archive(
         OutputError: no room, no permission. An archive that was there is as it was.
     """
     with atomic_folder(path) as folder:
-        writer = _Writer(zarr.open_group(folder, mode="w"))
+        writer = ArchiveWriter(zarr.open_group(folder, mode="w"))
         for state in chunks:
             writer.append(state)
         writer.finish(step, harmonics, train, provenance)
     return Archive.open(path)
 
 
-class _Writer:
-    """Appends states to the arrays, a whole Zarr chunk at a time, then takes the statistics."""
+class ArchiveWriter:
+    """Appends states to the arrays, a whole Zarr chunk at a time, then takes the statistics.
+
+    Args:
+        group: an empty one.
+    """
 
     def __init__(self, group: zarr.Group) -> None:
         self._group = group
@@ -179,6 +183,7 @@ class _Writer:
         self._written = 0
 
     def append(self, state: State) -> None:
+        """Write states of times after those that are there."""
         first = self._begin(state) if self._first is None else self._first
         if state.channels != first.channels or not state.grid.same(first.grid):
             raise InputError("states of one archive have to share channels and grid")
@@ -197,12 +202,22 @@ class _Writer:
             self._write(values[:ready])
             self._waiting = [values[ready:].copy()]
 
+    def reserve(self, channels: tuple[Channel, ...], grid: Grid, times: Array) -> int:
+        """Make room for all times at once, for others to fill: whole Zarr chunks, of as many times as this tells."""
+        self._begin(State(np.empty((0, len(channels), *grid.shape), np.float32), channels, grid, times[:0]))
+        for channel in channels:
+            _array(self._group, channel.name).resize((len(times), *grid.shape))
+        self._times = [times]
+        return self._length
+
     def finish(
         self, step: np.timedelta64, harmonics: Harmonics, train: Period | None, provenance: Mapping[str, Any]
     ) -> None:
+        """Write the rest, the times, and the statistics."""
         if self._first is None:
             raise InputError("there are no fields to write", key="archive.sources")
-        self._write(np.concatenate(self._waiting))
+        if self._waiting:
+            self._write(np.concatenate(self._waiting))
         times, grid = np.concatenate(self._times), self._first.grid
         _put(self._group, "time", times.astype(np.int64), ("time",)).attrs.update(
             {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}

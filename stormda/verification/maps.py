@@ -11,7 +11,7 @@ __all__ = ["Scale", "field_figure", "field_map", "observation_figure", "observat
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from stormda.verification.plots import figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 _WIDTH = 3.0  # inches
 _STYLE = {"used": ("#0072B2", "o"), "withheld": ("#E69F00", "^"), "rejected": ("#CC3311", "x")}
@@ -80,7 +80,9 @@ def observation_map(grid: Grid, places: dict[str, tuple[Array, Array]], *, title
     return png(observation_figure(grid, places, title=title))
 
 
-def observation_figure(grid: Grid, places: dict[str, tuple[Array, Array]], *, title: str) -> "Figure":
+def observation_figure(
+    grid: Grid, places: dict[str, tuple[Array, Array]], *, title: str, within: "SubFigure | None" = None
+) -> "Figure":
     """Where observations are: used (blue dots), withheld (orange triangles), others with a mark and a colour each.
 
     Args:
@@ -88,8 +90,9 @@ def observation_figure(grid: Grid, places: dict[str, tuple[Array, Array]], *, ti
         places: by status (latitude [N], longitude [N]), degrees; longitudes in any range. A status is `used`,
             `withheld` or why a value was rejected; these lie below the others.
         title: above the map.
+        within: a part of a figure to draw it in; None: a figure of its own.
     """
-    drawn, axes = _frame(grid, title)
+    drawn, axes = _frame(grid, title, within)
     _coast(axes, grid)
     middle = float(grid.fields[1].mean())
     above = {"used": 4, "withheld": 5}  # what was rejected hides nothing else
@@ -136,7 +139,7 @@ def station_map(grid: Grid, places: Array, values: Array, *, title: str, unit: s
     return png(drawn)
 
 
-def _frame(grid: Grid, title: str) -> "tuple[Figure, Axes]":
+def _frame(grid: Grid, title: str, within: "SubFigure | None" = None) -> "tuple[Figure, Axes]":
     latitude, longitude = grid.fields
     (south, north), (west, east) = _extent(latitude), _extent(longitude)
     if grid.plane:
@@ -145,7 +148,7 @@ def _frame(grid: Grid, title: str) -> "tuple[Figure, Axes]":
     else:
         shorten = max(0.2, float(np.cos(np.deg2rad((south + north) / 2))))
         ratio = (north - south) / ((east - west) * shorten)
-    drawn = figure(_WIDTH, float(np.clip(_WIDTH * 0.92 * ratio, 1.0, 4.5)) + 0.85)
+    drawn = cast("Figure", within) if within else figure(_WIDTH, float(np.clip(_WIDTH * 0.92 * ratio, 1.0, 4.5)) + 0.85)
     axes = drawn.add_subplot()
     axes.set(xlim=(west, east), ylim=(south, north), aspect=1.0 / shorten)
     axes.set_title(title, fontsize=9)

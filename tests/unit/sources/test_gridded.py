@@ -11,7 +11,7 @@ import xarray as xr
 from stormda.config import GriddedSource
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
-from stormda.sources import gridded
+from stormda.sources import series
 from stormda.sources.gridded import read_gridded, read_sources
 from stormda.sources.layers import Layer
 from stormda.state import State
@@ -64,8 +64,8 @@ def source(*files: str, **settings: Any) -> GriddedSource:
 def test_files_in_any_order_become_one_series_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, covered in (("a", range(48, 60)), ("b", range(0, 24)), ("c", range(30, 31))):  # with gaps
         write(tmp_path / f"{name}.nc", dataset(covered))
-    monkeypatch.setattr(gridded, "_CHUNK_BYTES", 4 * 12 * 5)  # five times a chunk
-    monkeypatch.setattr(gridded, "_OPEN_FILES", 1)
+    monkeypatch.setattr(series, "CHUNK_BYTES", 4 * 12 * 5)  # five times a chunk
+    monkeypatch.setattr(series, "_OPEN_FILES", 1)
     states = list(read_sources({"x": source(str(tmp_path / "*.nc"))}, ("t2m",), Path))
     assert max(len(s.times) for s in states) == 5
     state, hours = collect({"x": source(str(tmp_path / "*.nc"))})

@@ -247,13 +247,13 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, monkeypatch: pyte
     """What waits to be written is less than a Zarr chunk, after every state."""
     monkeypatch.setattr(module, "_CHUNK_BYTES", 4 * 6 * 8)
     waiting = []
-    append = module._Writer.append
+    append = module.ArchiveWriter.append
 
-    def watch(self: module._Writer, state: State) -> None:
+    def watch(self: module.ArchiveWriter, state: State) -> None:
         append(self, state)
         waiting.append(sum(map(len, self._waiting)))
 
-    monkeypatch.setattr(module._Writer, "append", watch)
+    monkeypatch.setattr(module.ArchiveWriter, "append", watch)
     write(tmp_path / "a.zarr", states(count=120, size=3))
     assert max(waiting) < 8
 
