@@ -37,12 +37,14 @@ def forecast(
 
     Example: stormda forecast --cycle 2014-07-14T18Z --lead 72h --method letkf --model linear
     """
-    config = setup.load({"assimilate.method": method, "forecast.model": model})
+    config = setup.load({"assimilate.method": method, "forecast.model": model}, several=True)
     from stormda.time import parse_duration, parse_time
 
     start, span = parse_time(cycle), parse_duration(lead)
-    from stormda.pipeline.forecast import forecast as stage
+    from stormda.pipeline.ranks import together
 
-    with console.progress() as progress:
-        result = stage(config, start, lead=span, split=split, dry_run=dry_run, progress=progress)
+    with together(config) as world, console.progress() as progress:
+        from stormda.pipeline.forecast import forecast as stage
+
+        result = stage(config, start, lead=span, split=split, dry_run=dry_run, progress=progress, world=world)
     console.result(result)

@@ -57,9 +57,10 @@ def shared_members(world: World, folder: Path, **ensembles: Tensor) -> dict[str,
 
 
 def _others(world: World, parts: Path, name: str) -> Iterator[Array]:
-    """The members of the other ranks, in order; a file is mapped, not read whole."""
+    """The members of the other ranks, in order; a file is mapped, not read whole, and then removed."""
     for rank in range(1, world.size):
-        yield from np.load(_part(parts, name, rank), mmap_mode="r")
+        yield from np.load(part := _part(parts, name, rank), mmap_mode="r")
+        part.unlink()
 
 
 def _part(parts: Path, name: str, rank: int) -> Path:

@@ -8,7 +8,7 @@ Fields are 4-byte floats. One member at a time is in memory: mean and sum of squ
 method for calculating corrected sums of squares and products", https://doi.org/10.1080/00401706.1962.10490022.
 """
 
-__all__ = ["Analysis", "read_analysis", "write_analysis"]
+__all__ = ["Analysis", "member_count", "read_analysis", "write_analysis"]
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from stormda.types import Array
 from stormda.variables import Channel
 
 LAYOUT = "ensemble"
+_HINT = "stormda assimilate writes it again"
 OWN = ("Conventions", "source", "stormda_layout", "channels", "grid_geometry", "grid_wraps")
 
 
@@ -152,19 +153,28 @@ def _write_carry(file: netCDF4.Dataset, carry: Array) -> None:
     variable[:] = carry
 
 
-def read_analysis(path: Path) -> Analysis:
+def member_count(path: Path) -> int:
+    """How many members a file has; raises as `read_analysis`."""
+    with open_netcdf(path, hint=_HINT, layout=LAYOUT) as file:
+        return len(file.dimensions["realization"])
+
+
+def read_analysis(path: Path, members: slice = slice(None)) -> Analysis:
     """Read what `write_analysis` wrote.
+
+    Args:
+        path: the file.
+        members: those to read; mean and spread are of all.
 
     Raises:
         InputMissing: no such file.
         InputError: truncated, or another kind of file.
     """
-    with open_netcdf(path, hint="stormda assimilate writes it again", layout=LAYOUT) as file:
+    with open_netcdf(path, hint=_HINT, layout=LAYOUT) as file:
         channels, time = tuple(Channel.parse(name) for name in file.channels.split()), read_time(file)
-        members, mean, spread = (
-            np.stack([file[c.name + suffix][:] for c in channels], axis=-3) for suffix in ("", "_mean", "_spread")
-        )
-        state = State(members, channels, read_grid(file), np.asarray([time]))
+        values = np.stack([file[c.name][members] for c in channels], axis=-3)
+        mean, spread = (np.stack([file[c.name + suffix][:] for c in channels]) for suffix in ("_mean", "_spread"))
+        state = State(values, channels, read_grid(file), np.asarray([time]))
         attributes = {name: str(file.getncattr(name)) for name in file.ncattrs() if name not in OWN}
         carry = np.asarray(file["error_covariance"][:]) if "error_covariance" in file.variables else None
     return Analysis(state, mean, spread, time, attributes, carry)

@@ -1,0 +1,179 @@
+"""Several processes make the same files as one, to the last bit; one that fails takes the others with it."""
+
+import json
+import multiprocessing as mp
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_world import FIRST, World, child, hidden, stamp, visible
+
+DRAW = ("assimilate", "--cycle", stamp(FIRST), "--cycle", stamp(FIRST + 1))
+SMALL = ("quality.withhold.seeds=[0]", "assimilate.ensemble=10", "assimilate.batch=4")  # 4 + 4 + 2 members
+PROMPT = 60.0  # s until a job has ended whose rank was killed; the others would work and wait for much longer
+
+
+def started(
+    arguments: Sequence[str], size: int, folder: Path, prepare: Callable[[int], None] = lambda rank: None
+) -> tuple[list[int | None], list[str]]:
+    """Run a command in `size` processes as torchrun starts them: exit codes, and what they said."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    context, talks = mp.get_context("fork"), [folder / f"talk-{rank}" for rank in range(size)]
+    processes = [
+        context.Process(target=_run, args=(list(arguments), talk, rank, size, port, prepare))
+        for rank, talk in enumerate(talks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+        process.kill()
+        process.join()
+    return [process.exitcode for process in processes], [talk.read_text() for talk in talks]
+
+
+def _run(arguments: list[str], talk: Path, rank: int, size: int, port: int, prepare: Callable[[int], None]) -> None:
+    torch.set_num_threads(1)  # Threads of the parent are not there any more.
+    words = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in words.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    prepare(rank)
+    child(arguments, talk)
+
+
+def again(world: World, run: Path, *arguments: str) -> list[str]:
+    """The words of a command on a run folder of its own, a copy of the ingested one where it is new."""
+    if not run.exists():
+        shutil.copytree(world.folder / "run", run)
+    verb, *rest = arguments
+    return [verb, "-c", str(world.config), *rest, *SMALL, f"run_dir={run}"]
+
+
+def same(one: Path, many: Path, kind: str) -> None:
+    """All NetCDF files have the same bytes, and nothing else is there; provenance but for time and place."""
+    assert visible(one / kind) == visible(many / kind) != set()
+    assert hidden(many) == set()
+    for name in sorted(visible(one / kind)):
+        a, b = one / kind / name, many / kind / name
+        if a.suffix == ".nc":
+            assert a.read_bytes() == b.read_bytes(), name
+        if a.name == "provenance.json":
+            assert facts(a) == facts(b)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    known = json.loads(path.read_text())
+    return {name: known[name] for name in ("members", "used", "withheld", "counts", "inputs", "sampler", "history")}
+
+
+@pytest.fixture(scope="module")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a few steps, whose draws are as hard to repeat as good ones."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    codes, said = started(again(world, run, "train", "train.steps=4", "train.validate_every=4"), 1, run.parent)
+    assert codes == [0], said
+    return run / "weights.safetensors"
+
+
+@pytest.fixture(scope="module", params=["gaussian", "storm"])
+def alone(
+    request: pytest.FixtureRequest, world: World, trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], Path]:
+    """The words of a method, and the run folder of one process: two analyses, and a forecast from the first."""
+    words = [f"assimilate.method={request.param}", f"storm.weights={trained}"]
+    run = tmp_path_factory.mktemp(request.param) / "run"
+    for verb in (DRAW, ("forecast", "--cycle", stamp(FIRST), "--lead", "12h")):
+        codes, said = started(again(world, run, *verb, *words), 1, run.parent)
+        assert codes == [0], said
+    return words, run
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.soak), pytest.param(4, marks=pytest.mark.soak)])
+def test_several_processes_are_one(world: World, alone: tuple[list[str], Path], tmp_path: Path, size: int) -> None:
+    """With 4 ranks one of them has nothing to draw; of 3 batches, the last one is half full."""
+    words, one = alone
+    codes, said = started(again(world, tmp_path / "run", *DRAW, *words), size, tmp_path)
+    assert codes == [0] * size, said
+    same(one, tmp_path / "run", "analyses")
+    assert "10 members, method" in said[0] and said[1] == ""
+    assert ("are work for 3 of 4 processes" in said[0]) == (size == 4)
+    forecast = again(world, tmp_path / "run", "forecast", "--cycle", stamp(FIRST), "--lead", "12h", *words)
+    codes, said = started(forecast, size, tmp_path)
+    assert codes == [0] * size, said
+    same(one, tmp_path / "run", "forecasts")
+
+
+def test_a_method_that_is_not_divided_is_drawn_by_one_of_them(world: World, tmp_path: Path) -> None:
+    for size, name in ((1, "one"), (2, "two")):
+        words = again(world, tmp_path / name, *DRAW, "assimilate.method=letkf")
+        codes, said = started(words, size, tmp_path)
+        assert codes == [0] * size, said
+    same(tmp_path / "one", tmp_path / "two", "analyses")
+    assert "letkf is the work of one process" in said[0]
+
+
+def die_in_posterior(rank: int) -> None:
+    """Rank 1 is killed at the end of its work, rank 0 would go on for minutes."""
+    from stormda.assimilation import methods
+
+    whole = methods.analysis
+
+    def dies(*arguments: Any, **options: Any) -> Any:
+        drawn = whole(*arguments, **options)
+        if rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(300)
+        return drawn
+
+    methods.analysis = dies
+
+
+def die_while_writing(rank: int) -> None:
+    """Rank 1 is killed when rank 0 has begun with the folder."""
+    import numpy as np
+
+    if rank:
+        np.save = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("prepare", [die_in_posterior, die_while_writing])
+def test_a_killed_rank_ends_the_job_and_leaves_nothing(
+    world: World, tmp_path: Path, prepare: Callable[[int], None]
+) -> None:
+    words, begin = again(world, tmp_path / "run", *DRAW), time.monotonic()
+    codes, said = started(words, 2, tmp_path, prepare)
+    assert codes == [1, -signal.SIGKILL] and time.monotonic() - begin < PROMPT
+    assert "FATAL ERROR: rank 1 ended: it vanished without a word" in said[0] and "Traceback" not in said[0]
+    assert visible(tmp_path / "run" / "analyses") == set() and hidden(tmp_path / "run") == set()
+    assert started(words, 2, tmp_path)[0] == [0, 0]  # And the next call does it.
+
+
+def test_what_rank_0_finds_wrong_all_of_them_say(world: World, tmp_path: Path) -> None:
+    """Only rank 0 reads observations; all end with the code of its error."""
+    words = again(world, tmp_path / "run", *DRAW, "observations.sources.stations.min_count=1000",
+                  "observations.sources.stations.policy=required")  # fmt: skip
+    codes, said = started(words, 2, tmp_path)
+    assert codes == [3, 3]
+    assert "FATAL ERROR: source 'stations' has 120 observations" in said[0]
+    assert "FATAL ERROR: rank 0 ended: source 'stations' has 120 observations" in said[1]
+
+
+def test_a_real_mpiexec(world: World, alone: tuple[list[str], Path], tmp_path: Path) -> None:
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:/usr/bin")
+    if mpiexec is None:
+        pytest.skip("no mpiexec: pip install 'stormda[mpi]'")
+    words, one = alone
+    command = [mpiexec, "-n", "2", sys.executable, "-m", "stormda", *again(world, tmp_path / "run", *DRAW, *words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("10 members, method") == 1
+    same(one, tmp_path / "run", "analyses")
