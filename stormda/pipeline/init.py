@@ -2,7 +2,8 @@
 
 config.yaml
 jobs/cycle.sh, crontab                  cycles by the clock on a single machine
-jobs/cpu.sbatch, gpu.sbatch, mpi.sbatch    the same on a cluster with Slurm
+jobs/cpu.sbatch, mpi.sbatch             the same on a cluster with Slurm: one process, or several
+jobs/gpu.sbatch, nodes.sbatch           with accelerators, of one node or of many
 jobs/train.sbatch                       the prior's training there
 logs/                                   what they say
 """

@@ -181,6 +181,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
         "split_seed": job.split,
         "seed": job.config.assimilate.seed,
         "members": product.settings.members,
+        "processes": job.world.size,
         "history": product.history,
         "seconds": dict(product.seconds),
         "counts": dict.fromkeys(job.config.observations.sources, {}) | counts(product.observations),

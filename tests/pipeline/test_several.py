@@ -105,6 +105,8 @@ def test_several_processes_are_one(world: World, alone: tuple[list[str], Path], 
     assert codes == [0] * size, said
     same(one, tmp_path / "run", "analyses")
     assert "10 members, method" in said[0] and said[1] == ""
+    made = (tmp_path / "run" / "analyses").glob("*/*/provenance.json")
+    assert [json.loads(path.read_text())["processes"] for path in made] == [size, size]
     assert ("are work for 3 of 4 processes" in said[0]) == (size == 4)
     forecast = again(world, tmp_path / "run", "forecast", "--cycle", stamp(FIRST), "--lead", "12h", *words)
     codes, said = started(forecast, size, tmp_path)

@@ -20,7 +20,7 @@ from stormda.templates import jobs
 from stormda.time import parse_time
 
 NASTY = "a b'c\"d$(touch hacked)`touch hacked`;%&e"
-NAMES = ["cpu.sbatch", "crontab", "cycle.sh", "gpu.sbatch", "mpi.sbatch", "train.sbatch"]
+NAMES = ["cpu.sbatch", "crontab", "cycle.sh", "gpu.sbatch", "mpi.sbatch", "nodes.sbatch", "train.sbatch"]
 SCRIPTS = [name for name in NAMES if name != "crontab"]
 NOW = parse_time("2019-02-10T12Z")
 
@@ -89,7 +89,7 @@ def test_every_script_does_its_work_wherever_it_lies(project: Path, name: str) -
     assert done.returncode == 0 and words[: len(verb) + 1] == ["stormda", *verb]
     assert words[len(verb) + 1 : len(verb) + 3] == ["-c", str(project / "config.yaml")]
     assert words[-1] == "assimilate.seed=$(touch hacked)"
-    assert ("cycle.launch=[srun]" in words) == (name == "mpi.sbatch")
+    assert ("cycle.launch=[srun]" in words) == (name in ("gpu.sbatch", "mpi.sbatch", "nodes.sbatch"))
     assert not list(project.parents[1].rglob("hacked"))
 
 
