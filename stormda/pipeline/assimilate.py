@@ -30,9 +30,11 @@ from stormda.pipeline import build
 from stormda.pipeline.bias import find_bias, learned_from
 from stormda.pipeline.cycle_report import write_report
 from stormda.pipeline.history import Past, find_past
+from stormda.pipeline.nwp import told_rim
 from stormda.pipeline.nwp_error import elsewhere
 from stormda.pipeline.observed import observe
 from stormda.pipeline.product import Job, Product, publish, tally
+from stormda.pipeline.window import draw_window
 from stormda.quality.bias import correct, estimate
 from stormda.quality.withhold import withhold
 from stormda.time import Window, format_time
@@ -48,7 +50,10 @@ _STEPS = ("background", "operators and quality control", "posterior")
 
 @dataclass(frozen=True)
 class CycleResult:
-    """One analysis: where it is and what went into it; `absent` are sources without any observation."""
+    """One analysis: where it is and what went into it; `absent` are sources without any observation.
+
+    `redrawn` are earlier times that were drawn again with its observations.
+    """
 
     cycle: str
     split: int
@@ -59,6 +64,7 @@ class CycleResult:
     rejected: int
     seconds: float
     absent: tuple[str, ...] = ()
+    redrawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ def assimilate(
     jobs = []
     for cycle in sorted(cycles):
         known = own or build.prior(config, method, cycle)
+        known = told_rim(config, known, config.assimilate.rim, cycle, "assimilate.rim")
         jobs += [Job(config, known, cycle, split, instead, world) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
@@ -169,9 +176,11 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
         if config.assimilate.report and job.world.leads:
             write_report(config, job.cycle, job.split)
         observations = product.observations
+    redrawn = () if dry_run else job.world.spread(lambda: draw_window(config, job.prior, job.cycle, job.split))
     seconds = round(perf_counter() - start, 2)
     where = format_time(job.cycle), job.split, str(job.folder)
-    return CycleResult(*where, past.origin, *tally(observations), seconds, absent)
+    again = tuple(format_time(time) for time in redrawn)
+    return CycleResult(*where, past.origin, *tally(observations), seconds, absent, again)
 
 
 def _draw(

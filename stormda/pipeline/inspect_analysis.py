@@ -20,12 +20,13 @@ _T = TypeVar("_T")
 _FILES = {  # and what each is
     "analysis.nc": "ensemble, given the observations",
     "background.nc": "ensemble, before them",
+    "reanalysis.nc": "ensemble, drawn again with later observations",
     "feedback.nc": "every observation: value, error, QC code, H(x) of both ensembles",
     "config.yaml": "the configuration, every default written out",
     "provenance.json": "how to make it again",
     "report.html": "maps, observations, departures and scores",
 }
-_LATER = ("report.html",)
+_LATER = ("report.html", "reanalysis.nc")
 _ATTRIBUTES = {"cycle": "time", "method": "method", "split seed": "split_seed", "history": "history_of_state"}
 
 
