@@ -135,11 +135,17 @@ def given_ensemble(
     return EnsemblePrior(channels, grid, normaliser, step, 1, model, (0, read), given=given)
 
 
-def nature_model(advance: Mapping2, normaliser: Normaliser, step: np.timedelta64) -> Model:
-    """The nature run: `advance` takes physical fields [M, C, H, W] one step further."""
+def nature_model(
+    advance: Mapping2,
+    normaliser: Normaliser,
+    step: np.timedelta64,
+    fault: Callable[[np.datetime64], Tensor] | None = None,
+) -> Model:
+    """The nature run: `advance` takes physical fields [M, C, H, W] one step further, `fault` of a time is added."""
 
     def model(history: History, time: np.datetime64, members: Sequence[int], seed: int) -> Tensor:
         x = advance(normaliser.decoder(time - step)(history.mean[:, -1]))
+        x = x if fault is None else x + fault(time).to(x)
         return torch.as_tensor(normaliser.encode(x.numpy(), np.asarray([time])))
 
     return model

@@ -1,6 +1,15 @@
 """Twin experiments: nature, network, cycling, methods."""
 
-__all__ = ["ArchiveWorld", "LorenzWorld", "NetworkConfig", "SqgWorld", "TuneConfig", "TwinConfig", "TwinForecastConfig"]
+__all__ = [
+    "ArchiveWorld",
+    "LorenzWorld",
+    "NetworkConfig",
+    "SqgWorld",
+    "TuneConfig",
+    "TwinConfig",
+    "TwinForecastConfig",
+    "WrongModelConfig",
+]
 
 from typing import Annotated, Literal
 
@@ -68,6 +77,16 @@ class TwinForecastConfig(Section):
     every: int = Field(4, ge=1, description="cycles from one start to the next")
 
 
+class WrongModelConfig(Section):
+    """What a nature run does wrong where it is the model of an ensemble filter; as it is by default, nothing."""
+
+    relaxation: float = Field(1.0, gt=0, description="sqg: factor of the time of thermal relaxation")
+    friction: float = Field(0.0, ge=0, description="sqg: Ekman damping that nature lacks, m s-1; 100: in 12 days")
+    forcing: float = Field(0.0, description="lorenz96: that nature lacks")
+    jump: float = Field(0.0, ge=0, description="sd of a smooth field that all members jump by at once")
+    chance: float = Field(0.1, ge=0, le=1, description="of a jump in a cycle")
+
+
 class TwinConfig(Section):
     """A twin experiment: nature, network, cycling, methods."""
 
@@ -76,6 +95,7 @@ class TwinConfig(Section):
     start: Time | None = Field(None, description="archive: time of the first analysis")
     cycles: int = Field(120, ge=2)
     spin_up: int = Field(20, ge=0, description="first analyses that are not scored")
+    model: WrongModelConfig = WrongModelConfig()
     methods: tuple[Method, ...] = Field(("gaussian", "kf", "oi"), min_length=1)
     rim: bool = Field(False, description="storm: tell the network a coarse field of the truth at its rim (storm.rim)")
     seeds: Seeds = (0,)

@@ -32,6 +32,7 @@ from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SIX_HOURS, SQG
 from stormda.normaliser import Normaliser
 from stormda.pipeline.nwp import files_at, states_at
+from stormda.random import stream, uniform
 from stormda.state import State
 from stormda.store.archive import Archive
 from stormda.store.observations import ObservationStore
@@ -143,7 +144,7 @@ def _ensemble_prior(config: Config, method: str) -> EnsemblePrior:
     base, model = _model(config, method) if kind != "nature" else (None, None)
     known = opened if base is None else base
     if model is None:
-        model = nature_model(_six_hours(config, method), known.normaliser, known.step)
+        model = nature_model(_six_hours(config, method), known.normaliser, known.step, _jumps(config))
     frames = 1 if base is None else base.frames
     states = _states(config, opened, known.grid, known.normaliser)
     return EnsemblePrior(known.channels, known.grid, known.normaliser, known.step, frames, model, states, base)
@@ -208,13 +209,42 @@ def _model(config: Config, method: str) -> tuple[Prior, Model]:
 
 def _six_hours(config: Config, method: str) -> Mapping2:
     """Six hours of the simulator, on fields [M, C, H, W]."""
-    simulator = nature(config)
+    simulator = _wrong(config)
     if simulator is None:
         what, hint = "an archive has no nature run to forecast with", f"{method}.model=linear, or storm with weights"
         raise ConfigError(what, key=f"{method}.model", hint=hint)
     if isinstance(simulator, Lorenz96):
         return simulator.step
     return lambda theta: simulator.advance(theta, SIX_HOURS)
+
+
+def _wrong(config: Config) -> Lorenz96 | SQG | None:
+    """The simulator as a filter has it, with the faults of `twin.model`."""
+    simulator, wrong = nature(config), config.twin.model
+    if isinstance(simulator, Lorenz96):
+        return replace(simulator, forcing=simulator.forcing + wrong.forcing)
+    if simulator is None:
+        return None
+    friction = simulator.friction + wrong.friction
+    return replace(simulator, relaxation=simulator.relaxation * wrong.relaxation, friction=friction)
+
+
+def _jumps(config: Config) -> Callable[[np.datetime64], torch.Tensor] | None:
+    """What all members jump by at a time, [C, H, W], zero at most times; None: nothing ever."""
+    simulator, wrong = nature(config), config.twin.model
+    if simulator is None or wrong.jump == 0 or wrong.chance == 0:
+        return None
+    one, shape = torch.zeros(1, dtype=torch.int64), (len(simulator.channels), *simulator.grid().shape)
+
+    def jump(time: np.datetime64) -> torch.Tensor:
+        number = stream("jump", format_time(time))
+        if float(uniform(config.assimilate.seed, number, one, one)) >= wrong.chance:
+            return torch.zeros(shape)
+        if isinstance(simulator, Lorenz96):
+            return wrong.jump * (simulator.initial(1, number) - simulator.forcing).reshape(shape)
+        return simulator.initial(1, number, noise=wrong.jump)[0] - simulator.equilibrium()
+
+    return jump
 
 
 def _states(

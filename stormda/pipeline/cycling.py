@@ -143,6 +143,8 @@ def fingerprint(config: Config, method: str, forecasts: bool = False) -> str:
         tree["assimilate"].pop(name)
     for name in set(methods.FILTERS) - {method}:
         tree.pop(name)
+    if method not in methods.FILTERS:
+        tree["twin"].pop("model")
     network = method == "storm" or (method in methods.FILTERS and build.forecast_model(config, method) == "storm")
     weights = digest(build.weights_path(config)) if network else None
     if not network:
