@@ -21,6 +21,7 @@ from .forecast import forecast
 from .ingest import ingest
 from .init import init
 from .inspect import inspect
+from .plan import plan
 from .plot import plot
 from .train import train
 from .twin import twin
@@ -52,6 +53,7 @@ app.command(rich_help_panel="Look")(inspect)
 app.command(rich_help_panel="Look")(plot)
 app.command(rich_help_panel="Look")(export)
 app.command(rich_help_panel="Look")(doctor)
+app.command(rich_help_panel="Look")(plan)
 app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 
 

@@ -1,7 +1,8 @@
 """Several processes for one command: where they are wanted, and where they would only be in each other's way.
 
-`stormda assimilate` and `stormda forecast` divide the members among them, `stormda train` its samples. Any other command is the work of one process:
-more of them would each do all of it, and publish it in the same place, so they are refused.
+`stormda assimilate` and `stormda forecast` divide the members among them, `stormda train` its samples. Any other
+command is the work of one process: more of them would each do all of it, and publish it in the same place, so they are
+refused.
 """
 
 __all__ = ["number", "one_process", "together"]
