@@ -36,7 +36,7 @@ def started(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(240)
+        process.join(280)
         process.kill()
         process.join()
     return [process.exitcode for process in processes], [talk.read_text() for talk in talks]
