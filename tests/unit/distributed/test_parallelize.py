@@ -30,6 +30,12 @@ POINTS = 16
 SIZE: dict[str, Any] = {"patch": 1, "width": 16, "blocks": 2, "heads": 2, "latents": 2}
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty steps take a minute where twenty processes share a core."""
+    monkeypatch.setattr("gloo_world.TIMEOUT", 240)
+
+
 def over_ranks(shape: tuple[int, int], work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """`work(mesh, *arguments)` on ensemble x shard ranks of this machine; what each answers."""
     return ranks(shape[0] * shape[1], _with_mesh, shape, work, *arguments)
