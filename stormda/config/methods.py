@@ -264,6 +264,7 @@ class TrainConfig(Section):
     validate_every: int = Field(250, ge=1)
     members: int = Field(8, ge=0, description="of the one-step ensembles at validation; 0: none")
     rollout: RolloutConfig = RolloutConfig()
+    compile: bool = Field(False, description="through torch.compile: minutes at first, faster steps on a GPU")
     tensorboard: bool = Field(False, description="event files in training/events besides log.csv; needs tensorboard")
     memory: float = Field(
         4096, gt=0, description="MiB of fields to hold at once; a larger archive is read while training goes on"

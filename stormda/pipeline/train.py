@@ -158,6 +158,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         validate_every=t.validate_every,
         checkpoint_every=float(t.checkpoint_every / np.timedelta64(1, "s")),
         patience=t.patience,
+        compile=t.compile,
     )
     learned, held = training_data(
         archive,

@@ -45,6 +45,7 @@ class Settings:
     Args:
         patience: validations without progress after which training ends; None: never.
         checkpoint_every: seconds.
+        compile: call the model through torch.compile.
     """
 
     steps: int
@@ -57,6 +58,7 @@ class Settings:
     validate_every: int = 250
     checkpoint_every: float = 60.0
     patience: int | None = None
+    compile: bool = False
 
 
 @dataclass
@@ -83,7 +85,8 @@ class _State:
 
     def __init__(self, model: nn.Module, settings: Settings, team: Team) -> None:
         self.model, self.team = model, team
-        self.called = team.spread(model)
+        called = team.spread(model)
+        self.called: Any = torch.compile(called) if settings.compile else called
         self.averaged = _parameters(model)
         self.best = _parameters(model)
         decayed = [p for p in model.parameters() if p.ndim > 1]

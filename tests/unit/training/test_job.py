@@ -138,3 +138,13 @@ def test_the_weights_know_the_background_errors_and_a_training_of_no_steps_adds_
     assert added.tensors["background.linear.modes"].shape == (8, POINTS)
     # As wide as the errors at high noise, but for the sampling error that test_background.py derives.
     assert 0.5 < float(added.tensors["background.share"][-1]) < 1.5
+
+
+@pytest.mark.soak
+def test_a_compiled_training_is_the_same_training(tmp_path: Path) -> None:
+    plain, compiled = (
+        train_storm(job(settings=Settings(steps=4, validate_every=4, compile=c)), tmp_path / str(c))
+        for c in (False, True)
+    )
+    # Kernels that are fused add up in another order: four steps of Adam on float32 rounding (6e-8) of the gradients.
+    assert compiled.outcome.best["loss"] == pytest.approx(plain.outcome.best["loss"], rel=1e-4)
