@@ -154,7 +154,7 @@ def test_the_analysis_is_a_step_of_its_own(project: Make, cluster: Slurm, monkey
     p = project(lead="0h")
     step = "cycle.slurm.script=jobs/mpi.sbatch"
     two = str(
-        sent(cluster, monkeypatch, p, step, "cycle.slurm.nodes=2", "cycle.slurm.tasks=2", "assimilate.batch=2").job
+        sent(cluster, monkeypatch, p, step, "cycle.slurm.tasks=2", "assimilate.batch=2").job
     )
     assert cluster.ended(two)[0]["ExitCode"] == "0:0", talk(p)
     assert p.provenance(FIRST)["processes"] == 2
