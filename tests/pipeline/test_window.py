@@ -68,3 +68,14 @@ def test_analyses_are_those_of_the_filter(run: Callable[..., Ended], tmp_path: P
 def test_what_has_no_window_says_so(run: Callable[..., Ended], arguments: tuple[str, ...], words: str) -> None:
     ended = run("assimilate", "--cycle", stamp(FIRST), *arguments, "window.frames=3")
     assert ended.code == 2 and words in ended.err
+
+
+def test_a_time_without_observations_is_part_of_a_window(run: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = run("assimilate", "--from", stamp(FIRST + 2), "--to", stamp(FIRST + 5), "--method", "kf", "window.frames=3")
+    assert ended.code == 0, ended.err
+    drawn, before = (analyses(tmp_path, "kf", f"{name}.nc") for name in ("reanalysis", "analysis"))
+    assert [a.attributes["later_analyses"] for a in drawn] == ["2", "2", "1"]
+    # Nothing was seen after the second time: the third frame says what its background said, whose mean is that of eight
+    # draws, uncertain by a third of the spread, and a history that starts a cycle earlier.
+    off = (drawn[2].mean - before[2].mean) / before[2].spread
+    assert np.sqrt((off**2).mean()) < 1
