@@ -57,7 +57,8 @@ def together(config: "Config") -> Iterator[World]:
         if size == 1:
             yield ALONE
             return
-        _enough(config, size)
+        if job.ranks.rank == 0:
+            _enough(config, size)
         yield World(job.ranks.rank, size, device_mesh(shape, job.device).get_group("ensemble"))
 
 
