@@ -6,7 +6,7 @@ run before and after: the share says how much of the machine the network uses. M
 processor, and what torch has allocated on an accelerator.
 """
 
-__all__ = ["Frame", "FrameCost", "measure_frame", "untrained"]
+__all__ = ["Frame", "FrameCost", "draw", "matrix_rate", "measure_frame", "untrained"]
 
 from dataclasses import dataclass
 
@@ -71,23 +71,24 @@ def measure_frame(frame: Frame) -> FrameCost:
     device, dtype = torch.device(frame.device), getattr(torch, frame.dtype)
     torch.manual_seed(0)
     network = untrained(frame).to(device, dtype)
-    x = _draw(frame, device, dtype)
-    rate = _matrix_rate(device, dtype)
+    x = draw(frame)
+    rate = matrix_rate(device, dtype)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     forget_peak()
     seconds = timed(lambda: _pass(network, x, frame.direction), device)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_peak()
-    return FrameCost(seconds, peak / _MIB, max(rate, _matrix_rate(device, dtype)))
+    return FrameCost(seconds, peak / _MIB, max(rate, matrix_rate(device, dtype)))
 
 
-def _draw(frame: Frame, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Arguments of the network."""
+def draw(frame: Frame, batch: int = 1) -> list[Tensor]:
+    """Arguments of the network, for so many samples."""
+    device, dtype = torch.device(frame.device), getattr(torch, frame.dtype)
     c, k, shape = frame.channels, frame.frames, frame.shape
-    mean, error = torch.randn(1, k, c, *shape), torch.full((1, k, c, *shape), 0.3)
-    floats = [torch.randn(1, _STATE, c, *shape), torch.zeros(1), mean, error]
-    season = torch.zeros(1, 4)
-    there = torch.ones(1, k, dtype=torch.bool, device=device)
+    mean, error = torch.randn(batch, k, c, *shape), torch.full((batch, k, c, *shape), 0.3)
+    floats = [torch.randn(batch, _STATE, c, *shape), torch.zeros(batch), mean, error]
+    season = torch.zeros(batch, 4)
+    there = torch.ones(batch, k, dtype=torch.bool, device=device)
     return [*(f.to(device, dtype) for f in floats), there, season.to(device, dtype)]
 
 
@@ -101,7 +102,7 @@ def _pass(network: Storm, x: list[Tensor], direction: Direction) -> None:
     torch.autograd.grad(y, [state, *network.parameters()], torch.ones_like(y))
 
 
-def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the product of two square matrices; the fastest of a few."""
     n = _MATRIX.get(device.type, _MATRIX["cuda"])
     a = torch.randn(n, n, device=device, dtype=dtype)

@@ -1,6 +1,6 @@
 """Stage `bench frame`: one state of the whole globe through the network, and how much of the machine that uses."""
 
-__all__ = ["FrameResult", "frame"]
+__all__ = ["FrameResult", "asked_frame", "frame"]
 
 import re
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def frame(
         ConfigError: an argument that is none.
         StormdaError: the measurement failed, as where memory runs out.
     """
-    asked = _asked(preset, shape, channels, frames, patch, blocks, direction, device, dtype)
+    asked = asked_frame(preset, shape, channels, frames, patch, blocks, direction, device, dtype)
     with torch.device("meta"):
         network = untrained(asked)
     flops = forward_flops(network) * (3 if asked.direction == "backward" else 1)
@@ -117,7 +117,7 @@ def frame(
     return FrameResult(*facts, *measured, rate / cost.matrix_rate)
 
 
-def _asked(
+def asked_frame(
     preset: str,
     shape: str,
     channels: int,
@@ -128,6 +128,7 @@ def _asked(
     device: str,
     dtype: str,
 ) -> Frame:
+    """What is to be measured; raises ConfigError for an argument that is none."""
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset}", key="--preset", hint=f"one of {', '.join(PRESETS)}")
     size = PRESETS[preset].arguments() | ({} if blocks is None else {"blocks": blocks})
