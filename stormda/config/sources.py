@@ -44,6 +44,9 @@ class GriddedSource(Section):
     )
     dates: Dates | None = Field(None, description="only these times; they also fill `%Y%m%d%H` in files; empty: all")
     region: Box | None = Field(None, description="only this part of the fields; empty: all")
+    lazy: bool = Field(
+        False, description="NetCDF-4 at URLs: fetch only the parts that the times and the region need, not whole files"
+    )
     variables: dict[ChannelName, str] = Field(
         default={}, description="channel: name in the file; empty: found by name, standard name and level"
     )
@@ -249,6 +252,9 @@ class RadarChecks(Section):
         60.0, ge=0, description="dB2; mean squared step along the ray beyond which an echo that stands still is clutter"
     )
     still: float = Field(1.0, ge=0, description="m s-1; an echo that moves slower stands still, where that is measured")
+    unfold: bool = Field(
+        True, description="add to velocities the multiples of twice the Nyquist velocity that make them continuous"
+    )
     dealiased: bool = Field(False, description="the velocities of the files are unfolded: no check for folding")
     quality: float = Field(0.0, ge=0, le=1, description="least quality index of a composite's pixel, where it has one")
 

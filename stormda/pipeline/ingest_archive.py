@@ -12,6 +12,7 @@ from stormda.pipeline.inputs import announced, located, origin, texts_of, to_fet
 from stormda.pipeline.workers import workers
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.sources.gridded import open_sources, read_sources
+from stormda.sources.remote_file import remote_file
 from stormda.sources.remote_zarr import remote_store
 from stormda.store.archive import Archive, write_archive
 from stormda.store.archive_blocks import write_archive_blocks
@@ -54,7 +55,8 @@ def ingest_archive(config: Config, dry_run: bool, progress: Progress) -> Archive
         known = [k for _, far in looked for k in far]
         names = tuple(str(f) for near, far in looked for f in [*near, *(k.url for k in far)])
         return ArchiveFacts(str(path), names, fetch=to_fetch(known))
-    files = {name: located(config, texts[name], **how[name], progress=progress) for name in texts}
+    lazy = {name: s.lazy and s.kind == "netcdf" for name, s in settings.sources.items()}
+    files = {name: located(config, texts[name], **how[name], lazy=lazy[name], progress=progress) for name in texts}
     names = tuple(str(f) for found in files.values() for f in found)
     inputs = {name: [_identity(config, f) for f in found] for name, found in files.items()}
     about: dict[str, Any] = {
@@ -77,6 +79,9 @@ def ingest_archive(config: Config, dry_run: bool, progress: Progress) -> Archive
 
 def _identity(config: Config, path: Path) -> Any:
     """What tells an input from others: its SHA-256, of a file that was fetched also its URL and version."""
+    far = remote_file(path)
+    if far is not None:
+        return {"url": far.url, "size": far.size}
     store = remote_store(path) if path.is_dir() else None
     return {"url": store.url} if store else origin(config, path) or digest(path)
 

@@ -18,6 +18,7 @@ import numpy as np
 from stormda.config import Config, TableSource
 from stormda.observations import Observations
 from stormda.pipeline import build
+from stormda.pipeline.inputs import resolver
 from stormda.quality.report import counts
 from stormda.quality.static import reach, run_static
 from stormda.sources.bufr import read_bufr
@@ -99,7 +100,7 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
     """
     source = config.observations.sources[job.source]
     own = source.model_copy(update={"files": (glob.escape(str(job.path)),)})
-    store = build.store(config)
+    store, find = build.store(config), resolver(config)  # a table of stations may be at a URL
     without = store.given((j.source, j.origin) for j in (job, *later))
     facts = SourceFacts(job.source, ())
 
@@ -115,7 +116,7 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
             yield part
 
     if isinstance(own, TableSource):
-        parts = table_parts(own, job.source, config.path)
+        parts = table_parts(own, job.source, find)
         first, second = next(parts), next(parts, None)
         if second is not None:
             with Spool(store.path, PART) as spool:
@@ -128,7 +129,7 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
         rows = first
     else:
         present = {"near": now} if source.kind == "metar" else {}
-        rows = READERS[source.kind](own, job.source, config.path, **present)
+        rows = READERS[source.kind](own, job.source, find, **present)
     store.add_parts(told(iter([checked(rows)])), job.source, job.origin)
     return facts
 

@@ -1,10 +1,10 @@
 """Where the inputs of a stage are: files of this machine, and URLs, whose files are fetched into the run's cache."""
 
-__all__ = ["announced", "cache_of", "located", "origin", "texts_of", "to_fetch"]
+__all__ = ["announced", "cache_of", "located", "origin", "resolver", "texts_of", "to_fetch"]
 
 import fnmatch
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def located(
     *,
     key: str,
     folders: bool = False,
+    lazy: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
     """The files of this machine that the texts name; those at URLs are fetched first.
@@ -47,6 +48,7 @@ def located(
         texts: paths and URLs, dates filled in.
         key: configuration key, for messages.
         folders: whether they are Zarr stores: a folder of the cache stands for one at a URL, nothing is fetched yet.
+        lazy: whether a note in the cache stands for a file at a URL, of which what is read comes when it is read.
         progress: told about downloads.
 
     Raises:
@@ -67,8 +69,26 @@ def located(
 
             found.append(stand_in(cache, text))
             continue
+        if lazy:
+            from stormda.sources.remote_file import lazy_file
+
+            found += [lazy_file(cache, url, key) for url in _there(cache, text, key)]
+            continue
         found += [cache.fetch(url, key, progress) for url in _there(cache, text, key)]
     return list(dict.fromkeys(found))
+
+
+def resolver(config: Config) -> Callable[[str], Path]:
+    """What turns a text of the configuration into a path: one at a URL is fetched into the cache."""
+    cache = cache_of(config)
+
+    def find(text: str) -> Path:
+        if not is_url(text):
+            return config.path(text)
+        check_url(text, "files")
+        return cache.fetch(text, "files")
+
+    return find
 
 
 def announced(

@@ -19,6 +19,7 @@ from stormda.config import Config, GriddedSource, files_of
 from stormda.errors import ConfigError, InputError
 from stormda.grid import Grid
 from stormda.operators.interpolate import weights_of
+from stormda.pipeline.inputs import resolver
 from stormda.sources.files import expand
 from stormda.sources.members import read_means, read_members
 from stormda.state import State
@@ -29,7 +30,7 @@ from stormda.types import Array
 def files_at(config: Config, text: str, time: np.datetime64, key: str) -> list[Path]:
     """The files that a path of the configuration names at a time, `%Y%m%d%H` filled in; raises InputMissing."""
     filled = datetime.fromisoformat(str(time.astype("datetime64[s]"))).strftime(text)
-    return expand([filled], config.path, key=key)
+    return expand([filled], resolver(config), key=key)
 
 
 def states_at(config: Config, text: str, time: np.datetime64, key: str, grid: Grid | None) -> State:

@@ -26,7 +26,7 @@ from stormda.config import Config
 from stormda.diffusion.gaussian import Gaussian
 from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.pipeline import build
-from stormda.pipeline.inputs import located, texts_of
+from stormda.pipeline.inputs import located, resolver, texts_of
 from stormda.pipeline.nwp import on_grid, past_states, states_at
 from stormda.sources.files import expand
 from stormda.sources.gridded import read_gridded
@@ -73,7 +73,7 @@ def _error(config: Config, prior: Prior) -> tuple[NwpError, Array]:
             hint = "nwp.past=[EARLIER_FILES]"
             raise ConfigError("nothing to learn the error of the background from", key="nwp.past", hint=hint)
         return _read(path, prior)[:2]
-    paths = expand(config.nwp.past, config.path, key="nwp.past")
+    paths = expand(config.nwp.past, resolver(config), key="nwp.past")
     mark = _mark(config, prior, paths)
     if path.exists():
         error, times, known = _read(path, prior)

@@ -16,6 +16,7 @@ from stormda.observations import Observations
 from stormda.operators.build import build_operator, surface_height
 from stormda.operators.stack import Stack
 from stormda.pipeline.history import Past
+from stormda.pipeline.inputs import resolver
 from stormda.quality.climatology import Climate
 from stormda.quality.dynamic import run_dynamic
 from stormda.quality.superob import superob
@@ -60,7 +61,7 @@ def observe(
 
     def built(rows: Observations) -> tuple[Stack, Observations, Array]:
         return build_operator(
-            rows, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=config.path
+            rows, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=resolver(config)
         )
 
     operator, observations, rows = built(observations)
@@ -90,7 +91,7 @@ def _surface(config: Config, prior: Prior, observations: Observations) -> Array 
     """Height of the grid's surface at the observations, where a check asks for it."""
     if not any(check.check == "station_height" for check in config.quality.dynamic):
         return None
-    surface = surface_height(observations, prior.grid, config.operators, config.path)
+    surface = surface_height(observations, prior.grid, config.operators, resolver(config))
     if surface is None:
         log.warning(
             "the check station_height compares with sea level: no operator names an orography - "
@@ -107,7 +108,7 @@ def _climate(config: Config, prior: Prior, cycle: np.datetime64, observations: O
     if not any(check.check == "climatology" for check in config.quality.dynamic):
         return None
     operator, _, _ = build_operator(
-        observations, prior.grid, prior.channels, config.operators, cycle, resolve=config.path
+        observations, prior.grid, prior.channels, config.operators, cycle, resolve=resolver(config)
     )
     decode = prior.normaliser.decoder(cycle)
     anomalies = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)[:, None, None, None]

@@ -121,6 +121,10 @@ class Cache:
         path = (
             path if start == 0 and end is None else path.with_name(f"{path.name}@{start}-{'' if end is None else end}")
         )
+        return self.kept(path, url, key, start, end)
+
+    def kept(self, path: Path, url: str, key: str, start: int, end: int | None) -> bytes | None:
+        """As `piece`, kept in a file of its own."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:

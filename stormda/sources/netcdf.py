@@ -7,10 +7,12 @@ server.
 
 __all__ = ["fields_of", "open_netcdf"]
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -20,6 +22,7 @@ from stormda.config import GriddedSource
 from stormda.errors import InputError
 from stormda.sources.axes import Axis, is_latitude, is_longitude
 from stormda.sources.fields import Block, Field
+from stormda.sources.remote_file import RemoteFile, remote_file
 from stormda.types import Array
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02")
@@ -40,13 +43,27 @@ def open_netcdf(path: Path, source: GriddedSource) -> Iterator[list[Field]]:
     Raises:
         InputError: not NetCDF, or truncated; also while reading.
     """
-    _check_kind(path)
+    far = remote_file(path)
+    how: Any = {"decode_times": False, "decode_timedelta": False, "cache": False}
     try:
-        dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False, decode_timedelta=False, cache=False)
+        if far is None:
+            _check_kind(path)
+            dataset = xr.open_dataset(path, engine="netcdf4", **how)
+        else:
+            _check_lazy(far)
+            dataset = xr.open_dataset(io.BufferedReader(far, 1 << 16), engine="h5netcdf", **how)
     except (OSError, RuntimeError, ValueError, AttributeError, KeyError) as error:
-        raise _damaged(path, error) from error
+        raise (far.error if far is not None and far.error else _damaged(path, error)) from error
     with dataset:
         yield fields_of(dataset, path)
+
+
+def _check_lazy(far: RemoteFile) -> None:
+    head = far.read(4)
+    far.seek(0)
+    if head != _NETCDF[-1]:
+        hint = "lazy: false fetches the whole file"
+        raise InputError("only NetCDF-4 can be read in parts", file=far.url, key=far.key, hint=hint)
 
 
 def fields_of(dataset: xr.Dataset, path: Path) -> list[Field]:

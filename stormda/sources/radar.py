@@ -20,6 +20,7 @@ __all__ = ["form_of", "read_radar"]
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -32,9 +33,10 @@ from stormda.observations import QC, Observations
 from stormda.sources.dataset import open_dataset
 from stormda.sources.files import expand, read_bytes
 from stormda.sources.radar_beam import gate_heights, gate_places
-from stormda.sources.radar_checks import speckle, sweep_codes
+from stormda.sources.radar_checks import goes_round, speckle, sweep_codes
 from stormda.sources.radar_gates import Gates, observations_of, superob
 from stormda.sources.radar_image import Image, read_image
+from stormda.sources.radar_unfold import unfold
 from stormda.sources.radar_volume import Site, Sweep, read_volume
 from stormda.sources.worker import isolated
 
@@ -153,6 +155,10 @@ def _gates(site: Site, sweep: Sweep, config: RadarSource, again: bool) -> Iterat
     """The gates of a sweep that were measured, by variable; each step upwards of a sweep that goes up by itself."""
     height = gate_heights(sweep.distance[None, :], sweep.elevation[:, None], site.height)
     latitude, longitude = gate_places(sweep.distance, sweep.azimuth, sweep.elevation, site.latitude, site.longitude)
+    if "vr" in sweep.moments and config.checks.unfold and not config.checks.dealiased:
+        measured = sweep.moments["vr"]
+        value = unfold(measured.value, sweep.nyquist, sweep.azimuth, goes_round(sweep))
+        sweep = replace(sweep, moments=sweep.moments | {"vr": replace(measured, value=value)})
     codes = sweep_codes(sweep, height, site.height, config.checks)
     upwards = np.ptp(sweep.elevation) > _TURN
     step = np.round(sweep.elevation) if upwards else np.zeros(len(sweep.elevation))

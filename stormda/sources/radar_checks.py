@@ -10,22 +10,21 @@ A gate that fails keeps its value and gets a code; the first reason stays.
             https://doi.org/10.1175/2009JTECHA1160.1, take 45 dB2 and more for clutter) beyond `texture` where the
             velocity is below `still`; where the sweep has no velocities, below 2 km above the antenna.
 `SPECKLE`   fewer than `speckle` of the eight neighbours have an echo: electronic interference, a bird, noise.
-`FOLDED`    a Doppler radar knows velocities modulo twice the Nyquist velocity V. Gates whose neighbours differ by less
-            than V belong to one region; where two regions meet with a step of more than V, one of them is aliased, most
-            likely the smaller one, and is flagged. An alias that fills the whole picture has no step: that is left to
-            the background check. Where the file does not tell V, the largest speed of the sweep is taken, which is no
-            larger.
+`FOLDED`    a Doppler radar knows velocities modulo twice the Nyquist velocity V. They are unfolded first
+            (radar_unfold.py). Gates whose neighbours differ by less than V belong to one region; where two regions
+            still meet with a step of more than V, one of them is aliased, most likely the smaller one, and is flagged.
+            An alias that fills the whole picture has no step: that is left to the background check. Where the file does
+            not tell V, nothing is unfolded, and the largest speed of the sweep is taken for it, which is no larger.
 """
 
-__all__ = ["clutter", "folded", "speckle", "sweep_codes"]
+__all__ = ["clutter", "folded", "goes_round", "speckle", "sweep_codes"]
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from stormda.config import RadarChecks
 from stormda.observations import QC
+from stormda.sources.radar_unfold import borders
 from stormda.sources.radar_volume import Moment, Sweep
 from stormda.types import Array
 
@@ -116,21 +115,9 @@ def folded(velocity: Array, nyquist: float, wrap: bool) -> Array:
     if not known.any():
         return np.zeros(velocity.shape, dtype=bool)
     limit = nyquist if np.isfinite(nyquist) else float(np.abs(velocity[known]).max())
-    number = np.arange(velocity.size).reshape(velocity.shape)
-    down = np.roll(number, -1, axis=0) if wrap else number[1:]
-    pairs = [(number if wrap else number[:-1], down), (number[:, :-1], number[:, 1:])]
-    first, second = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
-    flat = velocity.ravel()
-    both = known.ravel()[first] & known.ravel()[second]
-    first, second = first[both], second[both]
-    step = np.abs(flat[first] - flat[second])
-    near = step <= limit
-    graph = coo_array((np.ones(near.sum(), dtype=np.int8), (first[near], second[near])), shape=(flat.size,) * 2)
-    region = connected_components(graph, directed=False)[1]
+    region, a, b, _ = borders(velocity, limit, wrap)
     size = np.bincount(region)
-    a, b = region[first[~near]], region[second[~near]]
-    apart = a != b
-    smaller = np.where(size[a] < size[b], a, b)[apart]
+    smaller = np.where(size[a] < size[b], a, b)
     bad = np.zeros(len(size), dtype=bool)
     bad[smaller] = True
     return np.asarray((bad[region] & known.ravel()).reshape(velocity.shape))

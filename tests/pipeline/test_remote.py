@@ -164,6 +164,66 @@ def rows(config: Config) -> int:
     return len(ObservationStore(config.below_run("observations")).read(window))
 
 
+def put_large(far: FarAway, seed: int = 0) -> str:
+    """Six megabytes of NetCDF-4, a chunk a field; returns the URL."""
+    shape = (12, 2, 181, 360)
+    t = 250.0 + np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    data = xr.Dataset(
+        {"temperature": (("time", "level", "latitude", "longitude"), t, {"units": "K"})},
+        {
+            "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(6, "h"),
+            "level": ("level", np.array(LEVELS), {"units": "hPa"}),
+            "latitude": ("latitude", np.arange(90.0, -91.0, -1.0), {"units": "degrees_north"}),
+            "longitude": ("longitude", np.arange(360.0), {"units": "degrees_east"}),
+        },
+    )
+    far.root.mkdir(parents=True, exist_ok=True)
+    data.to_netcdf(far.root / "large.nc", encoding={"temperature": {"chunksizes": (1, 1, 181, 360)}})
+    return f"{far.url}/large.nc"
+
+
+def test_parts_of_a_netcdf_file(far: FarAway, tmp_path: Path) -> None:
+    """Of 24 fields three come, in blocks of 256 KiB: a field has one, and touches two."""
+    source: dict[str, Any] = {"files": [put_large(far)], "lazy": True}
+    source["dates"] = {"start": "2020-01-02T00Z", "end": "2020-01-02T12Z", "every": "6h"}
+    source["variables"] = {"t850": "temperature"}
+    config = run(tmp_path, source)
+    ingest(config)
+    with xr.open_dataset(far.root / "large.nc") as data:
+        wanted = data["temperature"].sel(level=850).values[4:7]
+    got = archived(config).read(slice(None))
+    assert np.array_equal(np.sort(got.values[:, 0].ravel()), np.sort(wanted.ravel()))
+    size, sent = (far.root / "large.nc").stat().st_size, far.sent["large.nc"]
+    assert size > 6e6 and sent < 10 * 2**18  # three fields, and what says where they are
+    ingest(config)
+    assert far.sent["large.nc"] == sent  # what has come is not asked for again
+    ingest(run(tmp_path, source, remote={"offline": True}))
+    assert far.sent["large.nc"] == sent
+    put_large(far, seed=1)
+    ingest(run(tmp_path, source))
+    assert far.sent["large.nc"] > sent and not np.array_equal(archived(config).read(slice(None)).values, got.values)
+
+
+def test_what_cannot_be_read_in_parts(far: FarAway, tmp_path: Path) -> None:
+    url = far.put("classic.nc", b"CDF\x01" + bytes(100))
+    with pytest.raises(InputError, match="only NetCDF-4 can be read in parts"):
+        ingest(run(tmp_path, {"files": [url], "lazy": True}))
+    with pytest.raises(InputMissing, match="no such file"):
+        ingest(run(tmp_path, {"files": [f"{far.url}/none.nc"], "lazy": True}))
+
+
+def test_a_table_of_stations_at_a_url(far: FarAway, tmp_path: Path) -> None:
+    url = far.put("stations.csv", b"id,lat,lon\nA,50,8\nB,51,9\n")
+    (tmp_path / "reports.csv").write_text("id,time,t\nA,2020-01-01T00,280\nB,2020-01-01T00,281\n")
+    source: dict[str, Any] = {"kind": "table", "files": ["reports.csv"], "station_id": "id", "time": "time"}
+    source |= {"stations": {"file": url, "station_id": "id", "latitude": "lat", "longitude": "lon"}}
+    source |= {"variables": {"t2m": {"column": "t"}}}
+    config = run(tmp_path, {"files": ["none"]}, observations={"sources": {"s": source}})
+    facts = ingest(config, ["s"]).sources[0]
+    assert facts.codes == {"used": 2}
+    assert far.sent["stations.csv"] == 25
+
+
 def test_stations_by_site_and_hour(far: FarAway, tmp_path: Path) -> None:
     stations(far, [0, 1, 3])
     dates = {"start": "2020-01-01T00Z", "end": "2020-01-01T03Z"}
