@@ -30,6 +30,8 @@ FITTED = (  # preset, blocks, shape, direction
     ("10M", 2, (32, 64), "forward"),
     ("10M", 1, (64, 64), "forward"),
     ("10M", 1, (32, 32), "backward"),
+    ("10M", 2, (16, 16), "forward"),
+    ("200M", 1, (16, 16), "forward"),
 )
 PREDICTED = (
     ("nano", 4, (128, 256), "forward"),
@@ -37,7 +39,7 @@ PREDICTED = (
     ("10M", 6, (64, 64), "forward"),
     ("10M", 2, (96, 192), "forward"),
     ("10M", 3, (64, 64), "backward"),
-    ("200M", 1, (32, 32), "forward"),
+    ("200M", 2, (32, 32), "forward"),
 )
 
 

@@ -33,11 +33,10 @@ class Machine(Section):
     network_latency_us: float = Field(10.0, ge=0, description="of one message between nodes")
     storage_gbps: float = Field(1.0, gt=0, description="of the file system, all ranks together, GB/s")
     bytes_per_number: int = Field(4, ge=2, le=4, description="of tokens: 4 in float32, 2 in bfloat16")
-    piece: int = Field(1024, ge=1, description="tokens of a piece, see stormda/nn/stream.py")
     matrix_share: float = Field(0.6, gt=0, le=1, description="of the peak that products reach, where not measured")
     attention_share: float = Field(0.4, gt=0, le=1, description="of the peak that attention in tiles reaches")
     memory_share: float = Field(0.6, gt=0, le=1, description="of the peak of memory that all else reaches")
-    piece_us: float = Field(50.0, ge=0, description="to begin the work of a piece in a layer")
+    call_us: float = Field(300.0, ge=0, description="to begin a stream, six of which are a block")
 
 
 _GPU = {
@@ -48,11 +47,10 @@ _GPU = {
     "node_gbps": 450.0,
     "network_gbps": 50.0,
     "bytes_per_number": 2,
-    "piece": 32768,
     "matrix_share": 0.5,
     "attention_share": 0.25,
     "memory_share": 0.6,
-    "piece_us": 100.0,
+    "call_us": 100.0,
 }
 
 MACHINES = {

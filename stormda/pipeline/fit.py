@@ -1,9 +1,8 @@
 """From measurements to the rates of a machine: the cost model behind `stormda plan`.
 
-    seconds = matrix / a + attention / b + moved / c + pieces d        kinds of work as in `stormda.pipeline.work`
-    MiB     = base + (copies + held x blocks) x tokens                 held: where a graph is kept for a backward pass
+    seconds = matrix / a + attention / b + moved / c + weights / d + calls e      kinds: `stormda.pipeline.work`
 
-Rows are what `stormda bench attention`, `frame` and `train` print with `--json`. 1/a, 1/b, 1/c and d are found by least
+Rows are what `stormda bench attention`, `frame` and `train` print with `--json`. 1/a to 1/d and e are found by least
 squares in relative errors, none below zero (`scipy.optimize.nnls`); a kind of work that the rows cannot tell from
 another one comes out as free, and its time is in the other's rate.
 """
@@ -24,7 +23,6 @@ from stormda.config.presets import PRESETS
 from stormda.errors import InputError, InputMissing
 from stormda.nn.attention import Attention
 from stormda.nn.frame import Frame, untrained
-from stormda.nn.stream import CHUNK
 from stormda.nn.tiles import layer_tiles
 from stormda.pipeline.work import GRADIENTS, TRAINING, Work, layer_work, network_work
 
@@ -53,21 +51,21 @@ class Fit:
     """Rates of a machine.
 
     Args:
-        inverse: seconds a FLOP of products, a FLOP of attention, a number moved, a piece.
+        inverse: seconds a FLOP of products, a FLOP of attention, a number moved, a weight read, a call.
         rows: measurements that it was fitted to.
         error: median and largest relative error on these.
         matrix_rate: FLOP/s of plain products, where measured.
     """
 
-    inverse: tuple[float, float, float, float]
+    inverse: tuple[float, float, float, float, float]
     rows: int
     error: tuple[float, float]
     matrix_rate: float | None = None
 
-    def parts(self, work: Work) -> tuple[float, float, float, float]:
+    def parts(self, work: Work) -> tuple[float, float, float, float, float]:
         """Seconds of each kind of work."""
-        a, b, c, d = (value * inverse for value, inverse in zip(work.parts, self.inverse, strict=True))
-        return a, b, c, d
+        a, b, c, d, e = (value * inverse for value, inverse in zip(work.parts, self.inverse, strict=True))
+        return a, b, c, d, e
 
     def seconds(self, work: Work) -> float:
         """Of all of it, on one rank."""
@@ -85,9 +83,9 @@ def fit(rows: Sequence[Measured]) -> Fit:
     inverse = found / scale
     off = np.abs(work @ inverse / seconds - 1)
     rates = [row.matrix_rate for row in rows if row.matrix_rate]
-    a, b, c, d = (float(value) for value in inverse)
+    a, b, c, d, e = (float(value) for value in inverse)
     typical = float(np.median(rates)) if rates else None
-    return Fit((a, b, c, d), len(rows), (float(np.median(off)), float(off.max())), typical)
+    return Fit((a, b, c, d, e), len(rows), (float(np.median(off)), float(off.max())), typical)
 
 
 def read_measurements(paths: Iterable[Path]) -> list[Measured]:
@@ -119,14 +117,13 @@ def _documents(text: str) -> list[Mapping[str, Any]]:
 
 
 def _rows(document: Mapping[str, Any]) -> list[Measured]:
-    piece = CHUNK[torch.device(document["device"]).type]
     if "layer" in document:
-        return [_layer(document, row, piece) for row in document["rows"] if row["seconds"] and not row["extrapolated"]]
+        return [_layer(document, row) for row in document["rows"] if row["seconds"] and not row["extrapolated"]]
     size = PRESETS[document["preset"]].arguments() | {"blocks": document["blocks"]}
     height, width = document["shape"]
     frame = Frame((height, width), document["channels"], document["frames"], document["patch"], **size)
     with torch.device("meta"):
-        work = network_work(untrained(frame), piece)
+        work = network_work(untrained(frame))
     rate = document.get("matrix_gflops")
     matrix_rate = None if rate is None else 1e9 * rate
     name = f"{document['preset']}, {document['blocks']} blocks, {document['tokens']} tokens"
@@ -138,12 +135,12 @@ def _rows(document: Mapping[str, Any]) -> list[Measured]:
     return [Measured(f"{document['direction']}, {name}", work * factor, document["seconds"], matrix_rate)]
 
 
-def _layer(document: Mapping[str, Any], row: Mapping[str, Any], piece: int) -> Measured:
+def _layer(document: Mapping[str, Any], row: Mapping[str, Any]) -> Measured:
     tokens, softmax = row["tokens"], row["kind"] == "softmax"
     rows = max(d for d in range(1, int(tokens**0.5) + 1) if tokens % d == 0)  # as `stormda.nn.measure` lays them out
     shape = rows, tokens // rows
     tiles = None if softmax else layer_tiles(1, shape, (False, True), document["tile"], document["halo"])
     with torch.device("meta"):
         layer = Attention(document["width"], document["heads"], 0 if softmax else document["latents"], tiles)
-    work = layer_work(layer, tokens, piece) * (GRADIENTS if row["direction"] == "backward" else 1.0)
+    work = layer_work(layer, tokens) * (GRADIENTS if row["direction"] == "backward" else 1.0)
     return Measured(f"{row['direction']}, {row['kind']}, {document['preset']}, {tokens} tokens", work, row["seconds"])

@@ -63,8 +63,8 @@ class PlanResult:
         ]
         lines = [
             [f"{r.ranks:,}", f"{r.ensemble} x {r.tile} x {r.shard}", f"{r.memory_gib:.3g}", f"{r.seconds:.3g}",
-             f"{r.matrix + r.attention + r.moved + r.pieces:.3g}", f"{r.communication:.2g}", f"{r.storage:.2g}",
-             f"{r.efficiency:.0%}", f"{r.tokens_per_second:.3g}", r.bottleneck]
+             f"{r.compute:.3g}", f"{r.communication:.2g}", f"{r.storage:.2g}", f"{r.efficiency:.0%}",
+             f"{r.tokens_per_second:.3g}", r.bottleneck]
             for r in self.rows
         ]  # fmt: skip
         return title, columns, lines
@@ -120,7 +120,7 @@ def plan(
     """
     _check(asked, machine, ranks)
     fitted = least_squares(read_measurements(fit)) if fit else None
-    facts = Costs.of(asked, *_counted(asked, machine), machine, fitted or assumed(machine))
+    facts = Costs.of(asked, *_counted(asked), machine, fitted or assumed(machine))
     rows = []
     least = facts.least()
     base = facts.row(least)
@@ -145,7 +145,8 @@ def assumed(machine: Machine) -> Fit:
         1 / (peak * machine.matrix_share),
         1 / (peak * machine.attention_share),
         size / (machine.memory_gbps * 1e9 * machine.memory_share),
-        machine.piece_us * 1e-6,
+        size / (machine.memory_gbps * 1e9 * machine.memory_share),
+        machine.call_us * 1e-6,
     )
     return Fit(inverse, 0, (math.nan, math.nan), peak)
 
@@ -163,14 +164,14 @@ def _check(asked: Asked, machine: Machine, ranks: Sequence[int]) -> None:
         raise ConfigError(what, key="--ranks", hint="another --machine, or a description of yours")
 
 
-def _counted(asked: Asked, machine: Machine) -> tuple[Storm, Work]:
+def _counted(asked: Asked) -> tuple[Storm, Work]:
     """The network, without storage, and the work of a call; of a long window from two short ones."""
     most = min(asked.window, _LONG + 1)
     with torch.device("meta"):
         network = _network(replace(asked, window=most))
-        work = network_work(network, machine.piece)
+        work = network_work(network)
         if asked.window > most:  # every frame more is as much work: each sees the ones beside it
-            more = work + network_work(_network(replace(asked, window=_LONG)), machine.piece) * -1.0
+            more = work + network_work(_network(replace(asked, window=_LONG))) * -1.0
             work += more * float(asked.window - most)
     return network, work
 
@@ -188,7 +189,7 @@ def _assumptions(
     asked: Asked, machine: Machine, facts: Costs, least: int, fitted: Fit | None, cut: bool
 ) -> tuple[str, ...]:
     """Every one, a line each."""
-    a, b, c, d = facts.fit.inverse
+    a, b, c, d, e = facts.fit.inverse
     if fitted:
         middle, most = fitted.error
         source = f"fitted to {fitted.rows} measurements, off by {middle:.0%} (median) and {most:.0%} (most)"
@@ -198,8 +199,8 @@ def _assumptions(
             f"{machine.memory_share:.0%} of peaks of {machine.matrix_tflops:g} TFLOP/s and {machine.memory_gbps:g} GB/s"
         )
     rates = (
-        f"products {_rate(a, 1e-12)} TFLOP/s, attention {_rate(b, 1e-12)} TFLOP/s, else {_rate(c, 1e-9)} Gnumbers/s, "
-        f"{1e6 * d:.3g} us a piece"
+        f"products {_rate(a, 1e-12)} TFLOP/s, attention {_rate(b, 1e-12)} TFLOP/s, tokens {_rate(c, 1e-9)} and weights "
+        f"{_rate(d, 1e-9)} Gnumbers/s, {1e6 * e:.3g} us a call of a stream"
     )
     told = [
         f"rates of a rank, {source}: {rates}",

@@ -78,13 +78,19 @@ class Row:
     matrix: float
     attention: float
     moved: float
-    pieces: float
+    weights: float
+    calls: float
     communication: float
     storage: float
     seconds: float
     efficiency: float
     tokens_per_second: float
     bottleneck: str
+
+    @property
+    def compute(self) -> float:
+        """Seconds of all work."""
+        return self.matrix + self.attention + self.moved + self.weights + self.calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,22 +198,18 @@ class Costs:
             times = math.ceil(math.ceil(a.members / a.batch) / ensemble) * a.batch
             forwards = times * a.steps * (2 + PRODUCT * a.products)
             talks = times * a.steps * (2 + 2.0 * a.products)
-        parts = self.fit.parts(self.call * (forwards / tile))
-        parts = (*parts[:3], max(parts[3], self.fit.inverse[3] * self.least_pieces() * forwards))
+        whole = self.fit.parts(self.call * forwards)
+        parts = (*(seconds / tile for seconds in whole[:3]), *whole[3:])  # each tile reads all weights and calls all
         talk = talks * self._talk_call(tile, shard) + self._talk_once(ensemble, tile, shard, times)
         numbers = math.prod(a.shape) * a.channels * a.window * (a.batch if self.training else 2 * a.members)
         storage = 4 * numbers / (self.machine.storage_gbps * 1e9)
         seconds = sum(parts) + talk + storage
-        named = dict(zip(("matrix products", "attention", "memory", "pieces", "communication", "storage"),
+        named = dict(zip(("matrix products", "attention", "memory", "weights", "calls", "communication", "storage"),
                          (*parts, talk, storage), strict=True))  # fmt: skip
         worst = max(named, key=lambda name: named[name])
         calls = (a.batch if self.training else a.members * a.steps * 2) * self.tokens
         used = self.memory(tile, shard) / _GIB
         return Row(ranks, ensemble, tile, shard, used, *parts, talk, storage, seconds, 1.0, calls / seconds, worst)
-
-    def least_pieces(self) -> float:
-        """Of a call, however few tokens a rank has."""
-        return self.call.pieces / max(1, math.ceil(self.tokens / self.machine.piece))
 
     def _talk_call(self, tile: int, shard: int) -> float:
         """Seconds of what is said in one pass, forward or backward."""

@@ -1,9 +1,10 @@
-"""What a pass of the network has to do, in four kinds of work that a machine does at rates of its own.
+"""What a pass of the network has to do, in five kinds of work that a machine does at rates of its own.
 
     matrix       FLOPs of projections, perceptrons and embeddings: large products
     attention    FLOPs of softmax in tiles and through latents: many small products
     moved        numbers read and written point by point: norms, gates, rotations, windows gathered, residuals
-    pieces       pieces of the stream (`stormda.nn.stream`), each of which begins at a price
+    weights      numbers of the weights, read once a pass however few tokens there are
+    calls        streams (`stormda.nn.stream`) of a pass, each of which begins at a price
 
 A forward pass does them once. Backward recomputes its pieces: with gradients of tokens and weights a training step is
 1 + 1 + 2 forward passes; a product with the derivative, for guidance, 1 + 1 where weights are fixed; gradients alone,
@@ -36,7 +37,8 @@ class Work:
     matrix: float
     attention: float
     moved: float
-    pieces: float
+    weights: float
+    calls: float
 
     def __add__(self, other: "Work") -> "Work":
         """Both."""
@@ -47,9 +49,9 @@ class Work:
         return Work(*(factor * value for value in self.parts))
 
     @property
-    def parts(self) -> tuple[float, float, float, float]:
+    def parts(self) -> tuple[float, float, float, float, float]:
         """In the order of the module."""
-        return self.matrix, self.attention, self.moved, self.pieces
+        return self.matrix, self.attention, self.moved, self.weights, self.calls
 
     @property
     def flops(self) -> float:
@@ -57,8 +59,8 @@ class Work:
         return self.matrix + self.attention
 
 
-def network_work(network: Storm, piece: int) -> Work:
-    """A forward pass of one state or window, whole on one rank; `piece` tokens at a time."""
+def network_work(network: Storm) -> Work:
+    """A forward pass of one state or window, whole on one rank."""
     rows, columns = network.patches.count
     places, width = rows * columns, network.places.out_features
     tokens = places * network.window
@@ -72,15 +74,17 @@ def network_work(network: Storm, piece: int) -> Work:
         moved += _BLOCK * tokens * width
     variables = network.embed.weight.shape[0] * network.window + network.embed_history.weight.shape[0]
     moved += _EMBED * places * width * variables
-    pieces = math.ceil(tokens / piece) * (_STREAMS * len(network.blocks) + 4)
-    return Work(forward_flops(network) - attention, attention, moved, pieces)
+    weights = float(sum(p.numel() for p in network.parameters()))
+    calls = _STREAMS * len(network.blocks) + 4.0
+    return Work(forward_flops(network) - attention, attention, moved, weights, calls)
 
 
-def layer_work(layer: Attention, tokens: int, piece: int) -> Work:
+def layer_work(layer: Attention, tokens: int) -> Work:
     """A forward pass of self-attention over so many tokens."""
     attention = _attention(layer, tokens, 1)
     moved = layer.width * (_ATTENTION * tokens + _GATHER * _gathered(layer, tokens, 1))
-    return Work(8.0 * tokens * layer.width**2, attention, moved, 2.0 * math.ceil(tokens / piece))
+    weights = float(sum(p.numel() for p in layer.parameters()))
+    return Work(8.0 * tokens * layer.width**2, attention, moved, weights, 2.0)
 
 
 def _attention(layer: Attention, tokens: int, times: int) -> float:

@@ -24,9 +24,9 @@ CLUSTER = MACHINES["h200-cluster"]
 
 
 def test_rates_come_back_from_the_times_that_they_made() -> None:
-    rates = (1e-11, 4e-11, 2e-10, 3e-4)
-    works = [Work(1e9, 1e8, 1e7, 10), Work(1e9, 9e8, 1e7, 5), Work(2e8, 1e8, 9e7, 40), Work(5e9, 1e9, 3e8, 90),
-             Work(1e8, 1e7, 1e6, 70)]  # fmt: skip
+    rates = (1e-11, 4e-11, 2e-10, 5e-10, 3e-4)
+    works = [Work(1e9, 1e8, 1e7, 1e6, 10), Work(1e9, 9e8, 1e7, 2e6, 5), Work(2e8, 1e8, 9e7, 1e5, 40),
+             Work(5e9, 1e9, 3e8, 9e6, 90), Work(1e8, 1e7, 1e6, 8e6, 70), Work(3e8, 4e8, 1e6, 3e5, 7)]  # fmt: skip
     rows = [Measured("", w, sum(a * b for a, b in zip(w.parts, rates, strict=True))) for w in works]
     found = fit(rows)
     assert found.inverse == pytest.approx(rates, rel=1e-6) and found.error[1] < 1e-6
@@ -41,24 +41,23 @@ def test_work_is_that_of_the_network() -> None:
     frame = Frame((32, 64), 2, 1, 2, width=64, blocks=4, heads=4, latents=32, tile=8, halo=4)
     with torch.device("meta"):
         network = untrained(frame)
-    work = network_work(network, 128)
+    work = network_work(network)
     assert work.flops == forward_flops(network)
     # 512 tokens in whole tiles of 64 queries and 256 keys, and 32 latents twice; two layers a block.
     assert work.attention == 4 * 2 * 4 * 64 * 512 * (256 + 2 * 32)
-    assert work.pieces == 4 * (6 * 4 + 4)
+    assert work.weights == sum(p.numel() for p in network.parameters()) and work.calls == 6 * 4 + 4
 
 
 def test_members_are_divided_and_then_cut() -> None:
     rows = plan(SMALL, CLUSTER, [1, 8, 64, 1024]).rows
     assert [(r.ensemble, r.tile, r.shard) for r in rows] == [(1, 1, 1), (8, 1, 1), (64, 1, 1), (64, 16, 1)]
     assert rows[0].efficiency == 1 and rows[0].communication == 0
-    work = [r.matrix + r.attention + r.moved + r.pieces for r in rows]
+    work = [r.compute for r in rows]
     assert work[0] == pytest.approx(8 * work[1]) == pytest.approx(64 * work[2])
-    assert rows[3].efficiency < 0.2 and rows[3].pieces == pytest.approx(rows[2].pieces)  # a piece is a piece
-    assert rows[3].bottleneck in ("pieces", "communication")
+    assert rows[3].efficiency < 0.2 and rows[3].calls == pytest.approx(rows[2].calls)  # however few tokens
+    assert rows[3].bottleneck in ("calls", "communication")
     for row in rows:
-        total = row.matrix + row.attention + row.moved + row.pieces + row.communication + row.storage
-        assert row.seconds == pytest.approx(total)
+        assert row.seconds == pytest.approx(row.compute + row.communication + row.storage)
 
 
 def test_what_does_not_fit_is_cut_or_refused() -> None:
