@@ -21,10 +21,15 @@ def test_generated_documentation_is_current(name: str) -> None:
 
 
 def test_all_promised_commands_are_there() -> None:
-    promised = "demo init check ingest train bias assimilate forecast verify twin inspect plot export doctor plan".split()
+    promised = (
+        "demo init check ingest train bias assimilate forecast verify twin inspect plot export doctor plan".split()
+    )
     promised += ["config show", "config validate", "config schema"]
     promised += ["cycle run", "cycle catch-up", "cycle status", "cycle unlock", "cycle clean"]
-    promised += [f"bench {name}" for name in ("attention", "copy", "frame", "pair", "past", "reach", "sampler")]
+    promised += [
+        f"bench {name}"
+        for name in ("attention", "copy", "frame", "io", "pair", "past", "reach", "sampler", "scaling", "train")
+    ]
     assert set(COMMANDS) == set(promised)
 
 
