@@ -10,6 +10,6 @@ from stormda.config.fields import Section
 class ParallelConfig(Section):
     """Several processes (srun, mpiexec, torchrun) on a mesh of ensemble x tile x shard."""
 
-    ensemble: int | None = Field(None, ge=1, description="that members, or samples of training, are divided among; empty: all left")
+    ensemble: int | None = Field(None, ge=1, description="that members or samples are divided among; empty: all")
     tile: int = Field(1, ge=1, description="that one member is cut among; more than 1 is not possible here yet")
     shard: int = Field(1, ge=1, description="that the weights are divided among, in training; elsewhere 1")

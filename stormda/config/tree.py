@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from stormda.config.compute import ComputeConfig
 from stormda.config.cycle import CycleConfig
 from stormda.config.fields import ChannelName, Section, VariableName
 from stormda.config.ingest import IngestConfig
@@ -59,6 +60,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     verify: VerifyConfig = VerifyConfig()
     cycle: CycleConfig = CycleConfig()
+    compute: ComputeConfig = ComputeConfig()
     parallel: ParallelConfig = ParallelConfig()
     twin: TwinConfig = TwinConfig()
 

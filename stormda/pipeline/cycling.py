@@ -44,7 +44,7 @@ from stormda.time import format_time
 from stormda.training.rim import coarse
 from stormda.types import Array, Progress, silent
 
-_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast"}  # sections that no twin reads
+_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast", "parallel"}  # sections that no twin reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
 _STAGES = ("cycling", "networks", "onestep", "twin_window", "worlds")
 

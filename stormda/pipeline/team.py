@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stormda.distributed.launch import launched
 from stormda.distributed.mesh import choose, device_mesh
 from stormda.errors import ConfigError
+from stormda.pipeline.device import device_of, precision_of
 from stormda.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def learners(config: "Config") -> Iterator[tuple[Team, str]]:
     with launched() as job:
         shape = choose(job.ranks.size, ensemble=wanted.ensemble, tile=1, shard=wanted.shard)
         if job.ranks.size == 1:
-            yield ALONE, job.device
+            yield ALONE, device_of(config)
             return
         from stormda.distributed.parallelize import Spread
 
-        yield Spread(device_mesh(shape, job.device)), job.device
+        device = device_of(config)
+        yield Spread(device_mesh(shape, device), precision_of(config)), device
