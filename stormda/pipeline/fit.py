@@ -3,7 +3,8 @@
     seconds = matrix / a + attention / b + moved / c + weights / d + calls e      kinds: `stormda.pipeline.work`
 
 Rows are what `stormda bench attention`, `frame` and `train` print with `--json`. 1/a to 1/d and e are found by least
-squares in relative errors, none below zero (`scipy.optimize.nnls`); a kind of work that the rows cannot tell from
+squares in relative errors, none below zero, and products no faster than plain ones of the same run, where these were
+measured (`scipy.optimize.nnls`); a kind of work that the rows cannot tell from
 another one comes out as free, and its time is in the other's rate.
 """
 
@@ -79,10 +80,13 @@ def fit(rows: Sequence[Measured]) -> Fit:
     seconds = np.array([row.seconds for row in rows])
     work = np.array([row.work.parts for row in rows])
     scale = np.maximum(work.max(axis=0), 1e-300)  # units of the columns are far apart
-    found, _ = nnls(work / scale / seconds[:, None], np.ones(len(rows)))
-    inverse = found / scale
-    off = np.abs(work @ inverse / seconds - 1)
     rates = [row.matrix_rate for row in rows if row.matrix_rate]
+    least = np.zeros(work.shape[1])
+    if rates:  # no product of the network is faster than a plain one
+        least[:2] = 1 / max(rates)
+    found, _ = nnls(work / scale / seconds[:, None], 1 - work @ least / seconds)
+    inverse = found / scale + least
+    off = np.abs(work @ inverse / seconds - 1)
     a, b, c, d, e = (float(value) for value in inverse)
     typical = float(np.median(rates)) if rates else None
     return Fit((a, b, c, d, e), len(rows), (float(np.median(off)), float(off.max())), typical)

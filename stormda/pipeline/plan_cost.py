@@ -168,7 +168,7 @@ class Costs:
             if tile * shard > ranks or tile > self.tokens:
                 return None
         free = ranks // (tile * shard)
-        groups = -(-self.samples // (1 if self.training else self.asked.batch))
+        groups = self.samples
         if free * (shard if self.training else 1) > groups:  # more ranks than samples: cut these further
             more = free * (shard if self.training else 1) // groups
             tile *= 1 << int(math.log2(more)) if more > 1 else 1
@@ -191,16 +191,19 @@ class Costs:
         ensemble, tile, shard = found
         a = self.asked
         if self.training:
-            groups = ensemble * shard
-            times = math.ceil(a.batch / groups)
-            forwards, talks = times * TRAINING, times * 3.0
+            mine, each, said = math.ceil(a.batch / (ensemble * shard)), TRAINING, 3.0
+            passes = 1
         else:
-            times = math.ceil(math.ceil(a.members / a.batch) / ensemble) * a.batch
-            forwards = times * a.steps * (2 + PRODUCT * a.products)
-            talks = times * a.steps * (2 + 2.0 * a.products)
-        whole = self.fit.parts(self.call * forwards)
-        parts = (*(seconds / tile for seconds in whole[:3]), *whole[3:])  # each tile reads all weights and calls all
-        talk = talks * self._talk_call(tile, shard) + self._talk_once(ensemble, tile, shard, times)
+            mine = math.ceil(a.members / ensemble)
+            each, said = a.steps * (2 + PRODUCT * a.products), a.steps * (2 + 2.0 * a.products)
+            passes = math.ceil(mine / a.batch)
+        whole = self.fit.parts(self.call * each)
+        # Every rank reads all weights and calls all streams, once for all members at a time.
+        products, attention, moved = (mine * seconds / tile for seconds in whole[:3])
+        weights, calls = (passes * seconds for seconds in whole[3:])
+        parts = products, attention, moved, weights, calls
+        talk = said * (passes * self._gathered(shard) + mine * self._exchanged(tile, shard))
+        talk += self._talk_once(ensemble, tile, shard)
         numbers = math.prod(a.shape) * a.channels * a.window * (a.batch if self.training else 2 * a.members)
         storage = 4 * numbers / (self.machine.storage_gbps * 1e9)
         seconds = sum(parts) + talk + storage
@@ -211,8 +214,8 @@ class Costs:
         used = self.memory(tile, shard) / _GIB
         return Row(ranks, ensemble, tile, shard, used, *parts, talk, storage, seconds, 1.0, calls / seconds, worst)
 
-    def _talk_call(self, tile: int, shard: int) -> float:
-        """Seconds of what is said in one pass, forward or backward."""
+    def _exchanged(self, tile: int, shard: int) -> float:
+        """Seconds of what the parts of a member say to each other in one pass, forward or backward."""
         seconds = 0.0
         size = self.machine.bytes_per_number
         if tile > 1:
@@ -224,13 +227,15 @@ class Costs:
             seconds += 2 * self.blocks * layer  # self-attention and cross-attention
             solver = self._reduce(8 * max(1, self.asked.batch), tile, shard * tile)
             seconds += solver * (3 if self.asked.products else 0)
-        if shard > 1:
-            gathered = 4 * self.parameters * (shard - 1) / shard
-            bandwidth, latency = self._link(shard)
-            seconds += gathered / bandwidth + self.blocks * math.log2(shard) * latency
         return seconds
 
-    def _talk_once(self, ensemble: int, tile: int, shard: int, times: int) -> float:
+    def _gathered(self, shard: int) -> float:
+        """Seconds in which the weights of all blocks are gathered, one block after another."""
+        bandwidth, latency = self._link(shard)
+        size = 4 * self.parameters * (shard - 1) / shard
+        return size / bandwidth + self.blocks * math.log2(shard) * latency
+
+    def _talk_once(self, ensemble: int, tile: int, shard: int) -> float:
         """Seconds of what is said once: gradients of a step; or observations to all, and H of members to all."""
         ranks = ensemble * tile * shard
         if ranks == 1:
