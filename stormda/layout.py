@@ -10,7 +10,7 @@ field is described by its global shape.
 all processes:
 
     halo, cells, gather     copy values of other parts        adjoint: add what arrives at copies to the owner
-    sum                     every part gets the sum           adjoint: the sum of what arrives at every part
+    sum, concat             every part gets all               adjoint: the sum of what arrives at every part
     merge                   made of sums
 
 So backward starts, on each process, from the gradient of *its own* share of a scalar: a cotangent of its part of a
@@ -58,6 +58,9 @@ class Layout(Protocol):
     def part(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """The rows and columns of a global H x W field that this process holds."""
 
+    def whole(self, part: tuple[int, int]) -> tuple[int, int]:
+        """H x W of the grid of points of which this process's part has h x w."""
+
     def halo(self, x: Tensor, width: tuple[int, int], shape: tuple[int, int], ends: Ends, axis: int = -2) -> Tensor:
         """Pad the part of an H x W field by `width` rows and columns of its neighbours on each side.
 
@@ -82,6 +85,9 @@ class Layout(Protocol):
     def max(self, x: Tensor) -> Tensor:
         """The largest of `x` over all parts, element by element; no gradient."""
 
+    def concat(self, x: Tensor) -> tuple[Tensor, slice]:
+        """The rows [N, ...] of all parts, one part after another, and which of them are of this part."""
+
     def owns(self, row: Array, column: Array, shape: tuple[int, int]) -> Array:
         """Which observations, given by the row and the column of H x W they fall in, are of this part: bool [N]."""
 
@@ -96,6 +102,10 @@ class Whole:
     def part(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """All of it."""
         return slice(0, shape[0]), slice(0, shape[1])
+
+    def whole(self, part: tuple[int, int]) -> tuple[int, int]:
+        """The same."""
+        return part
 
     def halo(self, x: Tensor, width: tuple[int, int], shape: tuple[int, int], ends: Ends, axis: int = -2) -> Tensor:
         """Its own other side where it wraps or beyond a pole, zeros elsewhere."""
@@ -126,6 +136,10 @@ class Whole:
     def max(self, x: Tensor) -> Tensor:
         """The largest of one part."""
         return x
+
+    def concat(self, x: Tensor) -> tuple[Tensor, slice]:
+        """Its own."""
+        return x, slice(0, len(x))
 
     def owns(self, row: Array, column: Array, shape: tuple[int, int]) -> Array:
         """All of them."""

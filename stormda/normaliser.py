@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stormda.errors import InputError
+from stormda.layout import WHOLE, Layout
 from stormda.types import Array
 from stormda.variables import Channel, Transform
 
@@ -100,9 +101,9 @@ class Normaliser:
         """Physical [S, C, H, W] at times [S] or [1] -> standardised anomalies of the same shape."""
         return np.asarray((_forward_array(values, self.channels) - self.mean(times)) / self.sd[:, None, None])
 
-    def decoder(self, time: np.datetime64) -> "Decoder":
-        """The differentiable way back at one time."""
-        return Decoder(self, time)
+    def decoder(self, time: np.datetime64, layout: Layout = WHOLE) -> "Decoder":
+        """The differentiable way back at one time, of this process's part of a field."""
+        return Decoder(self, time, layout)
 
     def decode(self, z: Array, time: np.datetime64) -> Array:
         """Standardised [S, C, H, W] -> physical, at one time."""
@@ -127,9 +128,11 @@ class Normaliser:
 class Decoder:
     """x = T^-1(m(t) + s z) at one time: z_BCHW -> x_BCHW, differentiable, on the device and in the precision of z."""
 
-    def __init__(self, normaliser: Normaliser, time: np.datetime64) -> None:
+    def __init__(self, normaliser: Normaliser, time: np.datetime64, layout: Layout = WHOLE) -> None:
         self.channels = normaliser.channels
-        self.mean = torch.as_tensor(normaliser.mean(np.asarray([time]))[0])
+        mean = normaliser.mean(np.asarray([time]))[0]
+        rows, columns = layout.part((mean.shape[-2], mean.shape[-1]))
+        self.mean = torch.as_tensor(mean[:, rows, columns])
         self.sd = torch.as_tensor(normaliser.sd)[:, None, None]
 
     def __call__(self, z: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from stormda import random
 from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Sampler, Stir
 from stormda.errors import StormdaError
+from stormda.layout import WHOLE, Layout
 from stormda.random import normal
 from stormda.types import Denoise, Progress, silent
 
@@ -31,10 +32,19 @@ log = logging.getLogger(__name__)
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of torch, where its type does not say it
 
 
-def noise(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
-    """Standard normal fields [B, C, H, W] of the given members."""
-    points = torch.arange(shape[0] * shape[1] * shape[2])
-    return normal(seed, stream, torch.as_tensor(list(members)), points).to(dtype).reshape(len(members), *shape)
+def noise(
+    seed: int,
+    stream: int,
+    members: Sequence[int],
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    layout: Layout = WHOLE,
+) -> Tensor:
+    """Standard normal fields [B, C, H, W] of the given members, or the part of them that this process holds."""
+    rows, columns = layout.part((shape[1], shape[2]))
+    points = torch.arange(shape[0] * shape[1] * shape[2]).view(shape)[:, rows, columns]
+    values = normal(seed, stream, torch.as_tensor(list(members)), points.flatten())
+    return values.to(dtype).reshape(len(members), *points.shape)
 
 
 def draw(
@@ -51,13 +61,14 @@ def draw(
     dtype: torch.dtype = torch.float32,
     langevin: Langevin = UNCORRECTED,
     progress: Progress = silent,
+    layout: Layout = WHOLE,
 ) -> Tensor:
     """Draw members from a denoiser.
 
     Args:
         sampler: such as `stormda.diffusion.sample.dpm2m.dpm2m`.
         denoise: makes the denoiser of a batch; a posterior keeps state from level to level, so each batch has its own.
-        shape: (C, H, W).
+        shape: (C, H, W), of the whole grid.
         sigmas: falling noise levels, the last one 0.
         members: member numbers; there may be none.
         seed, stream: of the noise.
@@ -66,20 +77,21 @@ def draw(
         dtype: precision of the state.
         langevin: corrections of the sampler.
         progress: told about members.
+        layout: how a member is spread over processes, all of which draw the same members.
 
     Returns:
-        The members [M, C, H, W].
+        The members [M, C, H, W], or the part of them.
 
     Raises:
         StormdaError: memory does not do for one member.
     """
-    parts, first = [torch.empty(0, *shape, dtype=dtype)], 0
+    parts, first = [noise(seed, stream, [], shape, dtype, layout)], 0
     several = (len(members) if of is None else of) > batch
     while first < len(members):
         progress("members", first, len(members))
         numbers = list(members[first : first + batch])
         padded = numbers + [numbers[-1]] * (batch - len(numbers) if several else 0)
-        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin)
+        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin, layout)
         if x is None:
             batch = _fewer(len(padded))
             continue
@@ -99,24 +111,25 @@ def _batch(
     stream: int,
     dtype: torch.dtype,
     langevin: Langevin,
+    layout: Layout,
 ) -> Tensor | None:
-    """A micro-batch; None where memory does not do."""
+    """A micro-batch; None where memory does not do. Several processes cannot try again: only one of them knows."""
     try:
         with torch.no_grad():
-            start = noise(seed, stream, members, shape, dtype)
-            return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape), langevin)
+            start = noise(seed, stream, members, shape, dtype, layout)
+            return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape, layout), langevin)
     except (RuntimeError, MemoryError) as error:
-        if not _of_memory(error):
+        if layout is not WHOLE or not _of_memory(error):
             raise
         return None  # Outside of this block the error, and with it every tensor of the attempt, is forgotten.
 
 
-def _stir(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int]) -> Stir:
+def _stir(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int], layout: Layout) -> Stir:
     """Noise of every step after the first."""
     numbers = itertools.count(1)
 
     def stir(x_BCHW: Tensor, s: Tensor) -> Tensor:
-        fresh = noise(seed, random.stream(stream, next(numbers)), members, shape, x_BCHW.dtype)
+        fresh = noise(seed, random.stream(stream, next(numbers)), members, shape, x_BCHW.dtype, layout)
         return x_BCHW + s.to(x_BCHW) * fresh.to(x_BCHW)
 
     return stir

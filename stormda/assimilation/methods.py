@@ -7,6 +7,7 @@ is the forecast of their members.
 
 __all__ = ["FILTERS", "Problem", "Settings", "analysis", "background", "forecast_covariance", "remember"]
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,8 @@ from stormda.diffusion.history import History
 from stormda.diffusion.linearise import row_squares
 from stormda.diffusion.noise import karras
 from stormda.diffusion.sample.langevin import UNCORRECTED, Langevin, Sampler
-from stormda.errors import AnalysisRejected, StormdaError
+from stormda.errors import AnalysisRejected, ConfigError, StormdaError
+from stormda.layout import WHOLE, Layout
 from stormda.random import normal, stream
 from stormda.time import format_time
 from stormda.types import Denoise, Mapping2, Progress, silent
@@ -71,7 +73,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """How ensembles are drawn: everything that is not the problem. `own` are the members of this rank; None: all."""
+    """How ensembles are drawn: everything that is not the problem.
+
+    `own` are the members of this rank; None: all. `layout` is how a member is spread over processes; prior and problem
+    are then of this process's part.
+    """
 
     members: int
     seed: int
@@ -88,6 +94,7 @@ class Settings:
     langevin: Langevin = UNCORRECTED
     inflation: str = "none"
     own: range | None = None
+    layout: Layout = WHOLE
 
     @classmethod
     def of(cls, config: "Config", sampler: Sampler) -> "Settings":
@@ -145,6 +152,9 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         problem: the observations.
         settings: how to draw.
     """
+    if settings.layout is not WHOLE and (method != "storm" or settings.inflation != "none"):
+        hint = "parallel.tile=1, or method storm with assimilate.inflation=none"
+        raise ConfigError(f"{method} needs all of a member in one process", key="parallel.tile", hint=hint)
     if method in ("kf", "oi"):
         return _closed_form(method, prior, problem, settings)
     if method in FILTERS:
@@ -152,8 +162,9 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     if settings.inflation == "innovations" and not isinstance(prior, (GaussianPrior, Window)):
         prior = inflated(prior, problem)
     fusion = _fusion(prior, problem)
-    posterior = guided(prior, problem, settings.guidance, fusion)
-    smallest = [smallest_error(problem, prior)] if len(problem.y) else []
+    posterior = guided(prior, problem, settings.guidance, fusion, settings.layout)
+    error = smallest_error(problem, prior, settings.layout)
+    smallest = [error] if error < math.inf else []
     sigmas = settings.sigmas(prior, min(smallest + ([] if fusion is None else [fusion.smallest])))
     numbers, of = settings.numbers, settings.members
     ensemble = _draw(prior, posterior, sigmas, numbers, of, problem.time, settings, "analysis")
@@ -174,11 +185,15 @@ def forecast_covariance(prior: Prior, history: History, time: np.datetime64) -> 
     return None if prior.signature is None else prior.linear(history, time).covariance
 
 
-def smallest_error(problem: Problem, prior: Prior) -> float:
-    """The smallest observation error in standardised units: sqrt(R) over the length of its row of A."""
-    shape = (len(prior.channels), *prior.grid.shape)
-    squares = row_squares(problem.operator, torch.zeros(shape, dtype=torch.float64)).clamp_min(1e-12)
-    return float((problem.variance.double() / squares).min().sqrt())
+def smallest_error(problem: Problem, prior: Prior, layout: Layout = WHOLE) -> float:
+    """The smallest observation error in standardised units: sqrt(R) over the length of its row of A; inf: none."""
+    if int(layout.sum(torch.tensor(len(problem.y)))) == 0:
+        return math.inf
+    rows, columns = layout.part(prior.grid.shape)
+    zeros = torch.zeros(len(prior.channels), *prior.grid.shape, dtype=torch.float64)[:, rows, columns]
+    squares = row_squares(problem.operator, zeros, layout).clamp_min(1e-12)
+    smallest = torch.cat([torch.full((1,), math.inf), problem.variance.double() / squares]).min()
+    return math.sqrt(float(-layout.max(-smallest)))
 
 
 def _draw(
@@ -203,6 +218,7 @@ def _draw(
         of=of,
         langevin=settings.langevin,
         progress=settings.progress,
+        layout=settings.layout,
     )
 
 

@@ -18,6 +18,8 @@ __all__ = ["guided"]
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
+
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.assimilation.window import Window
 from stormda.diffusion.fuse import Fusion
@@ -27,6 +29,8 @@ from stormda.diffusion.guidance.jfps import jfps
 from stormda.diffusion.guidance.mmps import mmps
 from stormda.diffusion.guidance.robust import Weight, huber, student
 from stormda.diffusion.guidance.sda import sda
+from stormda.errors import ConfigError
+from stormda.layout import WHOLE, Layout
 from stormda.types import Denoise
 
 if TYPE_CHECKING:
@@ -35,9 +39,20 @@ if TYPE_CHECKING:
 
 
 def guided(
-    prior: Prior, problem: "Problem", guidance: "GuidanceConfig", fusion: Fusion | None = None
+    prior: Prior,
+    problem: "Problem",
+    guidance: "GuidanceConfig",
+    fusion: Fusion | None = None,
+    layout: Layout = WHOLE,
 ) -> Callable[[], Denoise]:
-    """Makes the posterior's denoiser for a batch of members; `fusion` is of the prior and a centre's own state."""
+    """Makes the posterior's denoiser for a batch of members.
+
+    Args:
+        prior, problem: of this process's part, see `layout`.
+        guidance: which, and its settings.
+        fusion: of the prior and a centre's own state.
+        layout: how fields and observations are spread over processes.
+    """
     history, time = problem.history, problem.time
     denoise, data = prior.denoiser(history, time), (problem.operator, problem.y, problem.variance)
 
@@ -45,14 +60,17 @@ def guided(
         return prior.share(history, sigma)
 
     if fusion is not None:
+        if layout is not WHOLE:
+            what = "a state from elsewhere needs all of a member in one process"
+            raise ConfigError(what, key="parallel.tile", hint="parallel.tile=1, or no assimilate.background")
         denoise = fusion.denoiser(denoise, share)
-    if len(problem.y) == 0:
+    if int(layout.sum(torch.tensor(len(problem.y)))) == 0:
         return lambda: denoise
     weight = _weight(guidance)
     if guidance.kind == "sda":
-        return lambda: sda(denoise, *data, gamma=guidance.gamma, weight=weight)
+        return lambda: sda(denoise, *data, gamma=guidance.gamma, weight=weight, layout=layout)
     if guidance.kind == "dps":
-        return lambda: dps(denoise, *data, zeta=guidance.zeta)
+        return lambda: dps(denoise, *data, zeta=guidance.zeta, layout=layout)
     gaussian = prior.linear(history, time) if fusion is None else fusion.gaussian
     spread = None if fusion is None else fusion.spread
     solver: Solver = {
@@ -60,6 +78,7 @@ def guided(
         "max_iterations": guidance.max_iterations,
         "linearisations": guidance.linearisations,
         "weight": weight,
+        "layout": layout,
     }
     learned = guidance.kind == "mmps" and not isinstance(prior, (GaussianPrior, Window))
 

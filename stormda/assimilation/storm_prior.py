@@ -22,6 +22,7 @@ from stormda.diffusion.guess import Guess, LinearGuess
 from stormda.diffusion.history import History
 from stormda.errors import CheckpointError, ConfigError
 from stormda.grid import Grid
+from stormda.layout import WHOLE, Layout
 from stormda.nn.embedding import forcing
 from stormda.nn.planes import Strip, rim
 from stormda.nn.storm import Storm
@@ -36,10 +37,12 @@ class StormPrior:
     """A prior whose denoiser is a network; see the protocol `Prior` for the attributes.
 
     Args:
-        model: the denoiser, in float32; other precisions are converted on the way in and out.
+        model: the denoiser, in float32 as a rule; other precisions are converted on the way in and out.
         losses: validation loss by noise level, with history and without.
         background: error covariance of the backgrounds; None: that of the linear-Gaussian guess, scaled by the losses.
         strip: what a coarser model knows of the rim of the domain at the time of the state; None: nothing.
+        layout: how fields are spread over processes; `model`, `background` and `strip` are of the part.
+        basis: what `signature` says of the whole prior, where this is a part.
     """
 
     channels: tuple[Channel, ...]
@@ -52,6 +55,8 @@ class StormPrior:
     losses: tuple[Mapping[float, float], Mapping[float, float]]
     background: BackgroundError | None = None
     strip: Strip | None = None
+    layout: Layout = WHOLE
+    basis: str | None = None
 
     @classmethod
     def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
@@ -105,18 +110,30 @@ class StormPrior:
     @property
     def signature(self) -> str | None:
         """Of the EOFs of the background error covariance."""
-        return None if self.background is None else signature_of(self.background.linear.modes)
+        if self.basis is not None or self.background is None:
+            return self.basis
+        return signature_of(self.background.linear.modes)
+
+    def part(self, layout: Layout) -> "StormPrior":
+        """The prior of this process's part of the grid: fields, histories and noise are those of the part."""
+        strip, basis = self.strip, self.signature
+        if strip is not None:
+            rows, columns = layout.part(self.grid.shape)
+            strip = Strip(strip.field_BCHW[..., rows, columns], strip.known_BCHW[..., rows, columns])
+        background = None if self.background is None else self.background.part(layout)
+        model = self.model.part(layout)
+        return replace(self, model=model, background=background, strip=strip, layout=layout, basis=basis)
 
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B.
 
         Draws around a background are as wide as its errors, where these are known; a member's own past has none.
         """
-        past, season = _batched(history), _season(time)
+        past, season, dtype = self._batched(history), self._season(time), self._dtype
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
-            x, level = x_BCHW.to(torch.float32), sigma.to(torch.float32).reshape(1)
-            d: Tensor = self.model(x, level, *past, season, strip=self.strip)[0]
+            x, level = x_BCHW.to(dtype), sigma.to(dtype).reshape(1)
+            d: Tensor = self.model(x, level, *past, season, self.layout, strip=self.strip)[0]
             return d.to(x_BCHW.dtype)
 
         if self.background is None or not bool(history.mask.any()) or history.mean.ndim == 5:
@@ -125,12 +142,12 @@ class StormPrior:
 
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
-        past = _batched(history)
+        past = self._batched(history)
         if self.background is None:
-            guess: Guess = self.model.guess(*past)
+            guess: Guess = self.model.guess(*past, layout=self.layout)
         else:
             known = None if history.covariance is None else history.covariance[None]
-            guess = self.background(*past, _season(time), known)
+            guess = self.background(*past, self._season(time), known, self.layout)
         return guess.gaussian()
 
     def share(self, history: History, sigma: float) -> float:
@@ -154,9 +171,23 @@ class StormPrior:
 
     def _background(self, history: History, time: np.datetime64) -> Tensor:
         """E[x | history], one a history [B, C, H, W]."""
-        past, level = _batched(history), torch.tensor([self.sigma_max])
-        b: Tensor = self.model(self.model.guess(*past).mean, level, *past, _season(time), strip=self.strip)[0]
+        past, level = self._batched(history), torch.tensor([self.sigma_max], dtype=self._dtype)
+        start = self.model.guess(*past, layout=self.layout).mean
+        b: Tensor = self.model(start, level, *past, self._season(time), self.layout, strip=self.strip)[0]
         return b
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.model.guess.modes.dtype
+
+    def _season(self, time: np.datetime64) -> Tensor:
+        return torch.as_tensor(forcing(np.asarray([time]))).to(self._dtype)
+
+    def _batched(self, history: History) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, error [B, K, C, H, W] and mask [B, K]; B = 1 where all members share one history."""
+        past = history.to(self._dtype)
+        mean, error = (f if f.ndim == 5 else f[None] for f in (past.mean, past.error))
+        return mean, error.expand_as(mean), past.mask.expand(len(mean), -1)
 
 
 def bounded(prior: StormPrior, field_CHW: Tensor) -> StormPrior:
@@ -178,18 +209,7 @@ def bounded(prior: StormPrior, field_CHW: Tensor) -> StormPrior:
     return replace(prior, strip=Strip(field_CHW[None].float(), known))
 
 
-def _season(time: np.datetime64) -> Tensor:
-    return torch.as_tensor(forcing(np.asarray([time])))
-
-
 def _losses(card: Mapping[str, Any], prefix: str) -> dict[float, float]:
     """The scores `<prefix> <sigma>`."""
     scores = card.get("scores", {})
     return {float(name.removeprefix(prefix)): value for name, value in scores.items() if name.startswith(prefix)}
-
-
-def _batched(history: History) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, error [B, K, C, H, W] and mask [B, K] in float32; B = 1 where all members share one history."""
-    past = history.to(torch.float32)
-    mean, error = (f if f.ndim == 5 else f[None] for f in (past.mean, past.error))
-    return mean, error.expand_as(mean), past.mask.expand(len(mean), -1)

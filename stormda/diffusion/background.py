@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.guess import Guess, LinearGuess
+from stormda.layout import WHOLE, Layout
 from stormda.types import Denoise
 
 
@@ -71,6 +72,7 @@ class BackgroundError(nn.Module):
         mask_BK: Tensor,
         forcing_BF: Tensor,
         covariance_BRR: Tensor | None = None,
+        layout: Layout = WHOLE,
     ) -> Guess:
         """B of the state given the frames; the mean is the linear model's.
 
@@ -78,10 +80,17 @@ class BackgroundError(nn.Module):
             mean_BKCHW, error_BKCHW, mask_BK: the frames.
             forcing_BF: phi of the state's time.
             covariance_BRR: P of the newest frame; None: its error with the climatological correlations.
+            layout: how fields are spread over processes, of which this is the `part`.
         """
         scale = torch.exp(self.season[0] + forcing_BF.to(self.season) @ self.season[1:])
-        guess: Guess = self.linear(mean_BKCHW, error_BKCHW, mask_BK, covariance_BRR, scale)
+        guess: Guess = self.linear(mean_BKCHW, error_BKCHW, mask_BK, covariance_BRR, scale, layout)
         return guess
+
+    def part(self, layout: Layout) -> "BackgroundError":
+        """What this process holds of it."""
+        linear = self.linear.part(layout)
+        own = BackgroundError(linear, self.season, self.levels, self.share, self.cold_share, self.width)
+        return own.to(self.season)
 
     def share_at(self, sigma: float, known: bool) -> float:
         """The share at a noise level, interpolated in ln sigma, with history (`known`) or without."""

@@ -49,7 +49,7 @@ class EDM(nn.Module):
 
         Arguments as those of `Storm`; one level, one history and one forcing (B = 1) may serve the whole batch.
         """
-        guess = self.guess(mean_BKCHW, error_BKCHW, mask_BK)
+        guess = self.guess(mean_BKCHW, error_BKCHW, mask_BK, layout=layout)
         d, variance = guess.denoise(x_BCHW, sigma_B)
         square = sigma_B[:, None, None, None] ** 2
         sd = guess.variance.sqrt()
@@ -64,3 +64,7 @@ class EDM(nn.Module):
         told = {} if strip is None else {"strip": strip}
         f = self.network(state, sigma_B.log() / 4, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout, **told)
         return d + variance.sqrt() * f, variance
+
+    def part(self, layout: Layout) -> "EDM":
+        """For one process's part of a field: the same network around its part of the guess."""
+        return EDM(self.network, self.guess.part(layout))

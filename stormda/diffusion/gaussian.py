@@ -7,7 +7,8 @@ The denoiser of x_t = x + sigma n is linear (Wiener 1949):
 
     D(x_t; sigma) = m + S (S + sigma^2 I)^-1 (x_t - m)
 
-With P = U diag(lambda) U^T and patterns U^T E every product costs two matrix products with the patterns.
+With P = U diag(lambda) U^T and patterns U^T E every product costs two matrix products with the patterns. Where a field
+is spread over processes, each holds its columns of E, and coordinates are sums over all.
 """
 
 __all__ = ["Gaussian"]
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from stormda.diffusion.linearise import rows
 from stormda.errors import InputError
+from stormda.layout import WHOLE, Layout
 from stormda.types import Mapping2
 
 
@@ -32,12 +34,14 @@ class Gaussian:
         modes: E, orthonormal rows [R, C H W].
         covariance: P, symmetric and not negative [R, R].
         residual: rho >= 0.
+        layout: how fields, and so the columns of E, are spread over processes.
     """
 
     mean: Tensor
     modes: Tensor
     covariance: Tensor
     residual: float = 0.0
+    layout: Layout = WHOLE
 
     def __post_init__(self) -> None:
         r, n = self.modes.shape
@@ -64,7 +68,8 @@ class Gaussian:
         """Scale a deviation: by `inside` [R] along the principal patterns, by `outside` in every other direction."""
         _, patterns, _ = self._parts(x_BCHW.dtype)
         x = x_BCHW.flatten(-3)
-        return (outside * x + ((x @ patterns.T) * (inside - outside)) @ patterns).reshape(x_BCHW.shape)
+        a = self.layout.sum(x @ patterns.T)
+        return (outside * x + (a * (inside - outside)) @ patterns).reshape(x_BCHW.shape)
 
     def denoise(self, x_BCHW: Tensor, sigma: Tensor) -> Tensor:
         """D(x_t; sigma), differentiable."""
@@ -90,11 +95,14 @@ class Gaussian:
         return m + self.apply(noise_BCHW, values.sqrt(), self.residual**0.5)
 
     def observed(self, operator: Mapping2, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linearise H at the mean: H(m) [N], S A^T [N, C, H, W] and A S A^T + R [N, N], in float64."""
-        hm, a = rows(operator, self.mean.double())
-        s_at = self.product(a)
-        innovation = a.flatten(1) @ s_at.flatten(1).T
-        return hm, s_at, (innovation + innovation.T) / 2 + torch.diag(variance.double())
+        """Linearise H at the mean: H(m) [N], S A^T [N, C, H, W] and A S A^T + R [N, N], in float64.
+
+        N are the observations of all processes, in the order of `Layout.concat`.
+        """
+        hm, a = rows(operator, self.mean.double(), layout=self.layout)
+        s_at, r = self.product(a), self.layout.concat(variance.double())[0]
+        innovation = self.layout.sum(a.flatten(1) @ s_at.flatten(1).T)
+        return hm, s_at, (innovation + innovation.T) / 2 + torch.diag(r)
 
     def posterior(self, operator: Mapping2, y: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """The Kalman update (Kalman 1960, https://doi.org/10.1115/1.3662552), H linearised at the mean.
@@ -104,9 +112,9 @@ class Gaussian:
         """
         hm, s_at, innovation = self.observed(operator, variance)
         factor = torch.linalg.cholesky(innovation)
-        weights = torch.cholesky_solve((y.double() - hm)[:, None], factor)[:, 0]
+        weights = torch.cholesky_solve((self.layout.concat(y.double())[0] - hm)[:, None], factor)[:, 0]
         mean = self.mean.double() + torch.einsum("n,nchw->chw", weights, s_at)
-        a = s_at.flatten(1) @ self.modes.double().T  # [N, R]: covariance of observed values with mode amplitudes
+        a = self.layout.sum(s_at.flatten(1) @ self.modes.double().T)  # [N, R]: of observed values with amplitudes
         half = torch.linalg.solve_triangular(factor, a, upper=False)
         covariance = self.covariance.double() - half.T @ half
         return mean, (covariance + covariance.T) / 2

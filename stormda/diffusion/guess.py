@@ -8,7 +8,8 @@
 With a frame of history of mean m and error e the state is N(mu, E^T S E + b's variance), S = G P G^T + Q, where P has
 the climatological correlations and the standard deviation e. Given x_t = x + sigma n besides, mean and variance of the
 state are those of the Wiener filter; without any frame mu = 0 and S is the climate's. A frame that is j steps old is
-taken j steps forward. R = 0 leaves independent points, which is the preconditioning of EDM with persistence.
+taken j steps forward. R = 0 leaves independent points, which is the preconditioning of EDM with persistence. Where a
+field is spread over processes, each holds its part of every buffer (`LinearGuess.part`), and a is a sum over all.
 """
 
 __all__ = ["Guess", "LinearGuess", "inverse_model"]
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.gaussian import Gaussian
+from stormda.layout import WHOLE, Layout
 
 _RIDGES = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0)
 _BLOCKS = 5
@@ -35,6 +37,7 @@ class Guess:
         covariance: S, of the coordinates, [B, R, R] in float64.
         beside: variance of b, [B, C, H, W].
         outside: share of white noise that lies outside the modes, [C, H, W].
+        layout: how fields are spread over processes.
     """
 
     mean: Tensor
@@ -43,6 +46,7 @@ class Guess:
     covariance: Tensor
     beside: Tensor
     outside: Tensor
+    layout: Layout = WHOLE
 
     def denoise(self, x_BCHW: Tensor, sigma_B: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the state given x_t at noise levels sigma_B (B or 1 of them), [B, C, H, W] each."""
@@ -53,7 +57,7 @@ class Guess:
         noise = sigma_B.to(x_BCHW)[:, None, None, None] ** 2
         gain = self.beside / (self.beside + noise * self.outside)
         d = x_BCHW - self.mean
-        a = d.flatten(1) @ self.modes.T
+        a = self.layout.sum(d.flatten(1) @ self.modes.T)
         within = (a[:, None] @ inside)[:, 0] @ self.modes
         mean = self.mean + gain * (d - (a @ self.modes).view_as(d)) + within.view_as(d)
         spread = ((inside @ self.modes) * self.modes).sum(dim=1).view(-1, *d.shape[1:])
@@ -61,9 +65,9 @@ class Guess:
 
     def gaussian(self) -> Gaussian:
         """The same as one Gaussian, of the first sample's covariance; b is spread evenly over its directions."""
-        residual = float(self.beside[0].mean() / self.outside.mean())
+        beside, outside = self.layout.sum(torch.stack([self.beside[0].sum(), self.outside.sum()]).double()).tolist()
         mean = self.mean[0] if len(self.mean) == 1 else self.mean
-        return Gaussian(mean, self.modes, self.covariance[0], residual)
+        return Gaussian(mean, self.modes, self.covariance[0], beside / outside, self.layout)
 
 
 class LinearGuess(nn.Module):
@@ -118,6 +122,7 @@ class LinearGuess(nn.Module):
         mask_BK: Tensor,
         covariance_BRR: Tensor | None = None,
         scale_B: Tensor | None = None,
+        layout: Layout = WHOLE,
     ) -> Guess:
         """The guess from the newest frame that is there.
 
@@ -125,6 +130,7 @@ class LinearGuess(nn.Module):
             mean_BKCHW, error_BKCHW, mask_BK: as those of `stormda.nn.storm.Storm`.
             covariance_BRR: P of the newest frame, where known; None: its error with the climatological correlations.
             scale_B: factor of the variances Q, of the climate and of b; None: 1.
+            layout: how fields are spread over processes, of which this is the `part`.
         """
         b, k = mask_BK.shape
         newest = (mask_BK * torch.arange(1, k + 1, device=mask_BK.device)).amax(dim=1)  # 1 + its index; 0: none
@@ -136,23 +142,32 @@ class LinearGuess(nn.Module):
 
         age = torch.where(newest > 0, k + 1 - newest, 0)
         g, q = (f[age] for f in self._steps(k))
-        a = m.flatten(1) @ self.modes.T
+        a = layout.sum(m.flatten(1) @ self.modes.T)
         if scale_B is not None:
             q = scale_B.double()[:, None, None] * q
         if covariance_BRR is None:
-            p_half = (self.modes * share.flatten(1)[:, None]) @ self.modes.T * self.energy.sqrt()  # P = half half^T
+            own = layout.sum((self.modes * share.flatten(1)[:, None]) @ self.modes.T)
+            p_half = own * self.energy.sqrt()  # P = half half^T
             moved = g @ p_half.double()
             covariance = moved @ moved.mT + q
         else:
             covariance = g @ covariance_BRR.double() @ g.mT + q
-        mean = (g.float() @ a[:, :, None])[:, :, 0] @ self.modes
+        mean = (g.to(a) @ a[:, :, None])[:, :, 0] @ self.modes
         mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
         beside = self.beside * (1 - r**2 * (1 - share**2))
         if scale_B is not None:
             beside = scale_B.to(beside)[:, None, None, None] * beside
-        spread = ((covariance.float() @ self.modes) * self.modes).sum(dim=1).view_as(m)
+        spread = ((covariance.to(a) @ self.modes) * self.modes).sum(dim=1).view_as(m)
         outside = (1 - self.modes.square().sum(dim=0)).clamp_min(1e-3).view_as(self.variance)
-        return Guess(mean, beside + spread, self.modes, covariance, beside, outside)
+        return Guess(mean, beside + spread, self.modes, covariance, beside, outside, layout)
+
+    def part(self, layout: Layout) -> "LinearGuess":
+        """What this process holds of it."""
+        rows, columns = layout.part((self.variance.shape[-2], self.variance.shape[-1]))
+        fields = {name: getattr(self, name)[..., rows, columns] for name in ("variance", "correlation", "beside")}
+        modes = self.modes.view(-1, *self.variance.shape)[..., rows, columns].flatten(1)
+        own = LinearGuess(modes=modes, energy=self.energy, propagator=self.propagator, noise=self.noise, **fields)
+        return own.to(self.modes)
 
     def _steps(self, frames: int) -> tuple[Tensor, Tensor]:
         """G and Q of 1..K steps, [K + 1, R, R] in float64; entry 0 is for no frame at all: 0 and the climate's."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from stormda.layout import Layout
+
 
 @dataclass(frozen=True, eq=False)
 class History:
@@ -44,6 +46,11 @@ class History:
         """Of the newest frame that is there, in steps: 1 for the last one; 0 where none is."""
         there = torch.nonzero(self.mask)
         return len(self.mask) - int(there[-1]) if len(there) else 0
+
+    def part(self, layout: Layout) -> "History":
+        """What one process holds of it."""
+        rows, columns = layout.part((self.mean.shape[-2], self.mean.shape[-1]))
+        return replace(self, mean=self.mean[..., rows, columns], error=self.error[..., rows, columns])
 
     def to(self, dtype: torch.dtype) -> "History":
         """The same in another precision."""

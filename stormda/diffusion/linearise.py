@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stormda.layout import WHOLE, Layout
 from stormda.types import Mapping2
 
 _PROBES = 32  # random sign fields
@@ -51,21 +52,27 @@ def linearise(operator: Mapping2, x_BCHW: Tensor) -> Linear:
     return Linear(y.detach(), (x, y, u, pulled))
 
 
-def row_squares(operator: Mapping2, x_CHW: Tensor) -> Tensor:
+def row_squares(operator: Mapping2, x_CHW: Tensor, layout: Layout = WHOLE) -> Tensor:
     """About the squared length of each row of A at x, [N], in float64, at a cost that does not grow with N.
 
     The mean of (A z)^2 over random signs z (Hutchinson 1990, https://doi.org/10.1080/03610919008812866): relative
-    standard error sqrt(2 / 32) = 25 % at most, none where a row has one element.
+    standard error sqrt(2 / 32) = 25 % at most, none where a row has one element. Of a part of a field, z is the part.
     """
-    signs = torch.randint(0, 2, (_PROBES, *x_CHW.shape), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    g, shape = torch.Generator().manual_seed(0), layout.whole((x_CHW.shape[-2], x_CHW.shape[-1]))
+    rows, columns = layout.part(shape)
+    draws = (torch.randint(0, 2, (len(x_CHW), *shape), generator=g)[:, rows, columns] for _ in range(_PROBES))
+    signs = torch.stack([draw.double() * 2 - 1 for draw in draws])
     x = x_CHW.double().expand_as(signs)
     return linearise(operator, x).forward(signs.to(x)).double().square().mean(dim=0)
 
 
-def rows(operator: Mapping2, x_CHW: Tensor, at_once: int = 256) -> tuple[Tensor, Tensor]:
-    """H(x) [N] and A itself, [N, C, H, W], `at_once` rows at a time."""
-    value = operator(x_CHW[None])[0].detach()
-    units = torch.eye(len(value), dtype=value.dtype, device=value.device)
+def rows(operator: Mapping2, x_CHW: Tensor, at_once: int = 256, layout: Layout = WHOLE) -> tuple[Tensor, Tensor]:
+    """H(x) [N] and A itself, [N, C, H, W], `at_once` rows at a time.
+
+    Of a field and observations in parts: the rows of all observations, and the part of their columns.
+    """
+    value, own = layout.concat(operator(x_CHW[None])[0].detach())
+    units = torch.eye(len(value), dtype=value.dtype, device=value.device)[:, own]
     parts = []
     for first in range(0, len(units), at_once):
         unit = units[first : first + at_once]

@@ -98,6 +98,7 @@ class Tiled:
         parts: tuple[int, int] | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
+        self.grid = grid[0], grid[1]
         self.group, self.rank, self.size = group, dist.get_rank(group), dist.get_world_size(group)
         self.peers = dist.get_process_group_ranks(group or dist.group.WORLD)
         tokens = math.ceil(grid[0] / patch[0]), math.ceil(grid[1] / patch[1])
@@ -123,6 +124,13 @@ class Tiled:
         rows, columns = self.edges(shape)
         i, j = divmod(self.rank, self.parts[1])
         return slice(rows[i], rows[i + 1]), slice(columns[j], columns[j + 1])
+
+    def whole(self, part: tuple[int, int]) -> tuple[int, int]:
+        """The grid, of this process's part of it; any other shape is a ValueError."""
+        rows, columns = self.part(self.grid)
+        if tuple(part) != (rows.stop - rows.start, columns.stop - columns.start):
+            raise ValueError(f"a field of {tuple(part)} points is not the part {rows}, {columns} of {self.grid}")
+        return self.grid
 
     def halo(self, x: Tensor, width: tuple[int, int], shape: tuple[int, int], ends: Ends, axis: int = -2) -> Tensor:
         """Of its neighbours, however many are that near."""
@@ -162,6 +170,15 @@ class Tiled:
     def max(self, x: Tensor) -> Tensor:
         """On every process."""
         return self._reduce(x.detach(), dist.ReduceOp.MAX, "max")
+
+    def concat(self, x: Tensor) -> tuple[Tensor, slice]:
+        """In the order of processes: a sum of tables that are zero but for the own rows."""
+        counts = torch.zeros(self.size, dtype=torch.int64, device=x.device)
+        counts[self.rank] = len(x)
+        ends = self._reduce(counts, dist.ReduceOp.SUM, "concat").cumsum(0).tolist()
+        own = slice(ends[self.rank] - len(x), ends[self.rank])
+        table = torch.cat([x.new_zeros(own.start, *x.shape[1:]), x, x.new_zeros(ends[-1] - own.stop, *x.shape[1:])])
+        return _Sum.apply(table, self, "concat"), own  # type: ignore[no-untyped-call]
 
     def owns(self, row: Array, column: Array, shape: tuple[int, int]) -> Array:
         """Those in its rectangle."""

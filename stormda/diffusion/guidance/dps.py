@@ -42,11 +42,11 @@ def dps(
             h = operator(d)
         s = variance.sqrt().to(h)
         misfit = (y.to(h) - h.detach()) / s
-        check_finite(misfit, "the state", sigma)
+        check_finite(misfit, "the state", sigma, layout)
         length = layout.sum(misfit.square().sum(dim=-1, keepdim=True)).sqrt()
         unit = misfit / length.clamp_min(torch.finfo(length.dtype).tiny)  # a perfect fit pulls nowhere
         (pull,) = torch.autograd.grad(h, x, zeta * unit / s)
-        check_finite(pull, "the derivative of the denoiser or of H", sigma)
+        check_finite(pull, "the derivative of the denoiser or of H", sigma, layout)
         return d.detach() + sigma.to(pull) ** 2 * pull
 
     return posterior

@@ -58,7 +58,8 @@ class Increment:
         variance: of the observation errors, [N].
         gaussian: an approximation of the prior, which makes the solver faster, not the result different.
         tolerance, max_iterations: of the linear solver.
-        layout: how observations are spread over processes.
+        layout: how fields and observations are spread over processes; `operator` takes the part of a field, and y and
+            `variance` are those of the observations of the part.
         linearisations: of H at most, where it is not linear.
         weight: of errors, where the likelihood is not Gaussian; it needs `gaussian`.
     """
@@ -98,7 +99,7 @@ class Increment:
         h = linearise(self.operator, d_BCHW)
         s = self.variance.sqrt().to(d_BCHW)
         innovation = (self.y.to(d_BCHW) - h.value) / s
-        check_finite(innovation, "the state", sigma)
+        check_finite(innovation, "the state", sigma, self.layout)
         ratio = self._ratio(h, innovation, share, sigma)
         w = self._solve(h, s, ratio, covariance, innovation, self._warm.get(tuple(innovation.shape)), sigma)
         self._warm[tuple(innovation.shape)] = w
@@ -188,7 +189,7 @@ class Increment:
                 break
             h = linearise(self.operator, d + at)
             right = (y - h.value + h.forward(at)) / s
-            check_finite(right, "the state", sigma)
+            check_finite(right, "the state", sigma, self.layout)
             w = self._solve(h, s, ratio, covariance, right, w, sigma)
             pull = h.transpose(w / s)
             step = covariance(pull)
@@ -198,9 +199,9 @@ class Increment:
         return self.layout.sum((a_BN * b_BN).sum(dim=-1))
 
 
-def check_finite(values: Tensor, what: str, sigma: Tensor) -> None:
-    """Raise AnalysisRejected, naming `what` and the noise level, unless all values are finite."""
-    if not bool(torch.isfinite(values).all()):
+def check_finite(values: Tensor, what: str, sigma: Tensor, layout: Layout = WHOLE) -> None:
+    """Raise AnalysisRejected, naming `what` and the noise level, unless all values are finite, in every process."""
+    if float(layout.sum((~torch.isfinite(values)).sum())) > 0:
         raise _rejected(what, sigma)
 
 

@@ -7,7 +7,7 @@ eigenvalues lambda along patterns U and rho in every other direction,
 
 so the system is a diagonal plus a matrix of the rank of U; its inverse costs two products with [N, R] (Woodbury 1950).
 A A^T beside the patterns is replaced by an estimate of its diagonal. Whatever is missed costs iterations, and
-accuracy only where they run out.
+accuracy only where they run out. Where observations are spread over processes, each has its rows of A U^T.
 """
 
 __all__ = ["preconditioner"]
@@ -37,7 +37,8 @@ def preconditioner(
     mean = mean.mean(dim=0) if mean.ndim == 4 else mean
     r = variance.double()
     half = _products(operator, mean, patterns.view(-1, *mean.shape)).T / r.sqrt()[:, None]  # [N, R]
-    rows = row_squares(operator, mean) / r  # diagonal of R^-1/2 A A^T R^-1/2
+    layout = gaussian.layout
+    rows = row_squares(operator, mean, layout) / r  # diagonal of R^-1/2 A A^T R^-1/2
     rho = gaussian.residual
 
     def at(sigma: Tensor) -> Callable[[Tensor], Tensor]:
@@ -46,12 +47,12 @@ def preconditioner(
         d = 1 + beside * rows
         w = half * (values * square / (values + square) - beside).clamp_min(0.0).sqrt()
         scaled = w / d[:, None]
-        inside = torch.eye(len(values), dtype=torch.float64) + w.T @ scaled
+        inside = torch.eye(len(values), dtype=torch.float64) + layout.sum(w.T @ scaled)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(inside))
 
         def solve(r_BN: Tensor) -> Tensor:
             y = r_BN.double()
-            return (y / d - ((y @ scaled) @ inverse) @ scaled.T).to(r_BN)
+            return (y / d - (layout.sum(y @ scaled) @ inverse) @ scaled.T).to(r_BN)
 
         return solve
 

@@ -65,9 +65,10 @@ def innovation_spread(h: Linear, gaussian: Gaussian, share: float, sigma: Tensor
     rho = gaussian.residual
     inside = (values * variance / (values + variance)).sqrt()
     outside = (rho * variance / (rho + variance)).sqrt()
-    g = torch.Generator().manual_seed(0)
+    g, shape = torch.Generator().manual_seed(0), gaussian.layout.whole((x.shape[-2], x.shape[-1]))
+    rows, columns = gaussian.layout.part(shape)
     total = torch.zeros_like(h.value)
     for _ in range(_PROBES):
-        z = torch.randn(x.shape[1:], generator=g, dtype=torch.float64).to(x)
+        z = torch.randn(len(x[0]), *shape, generator=g, dtype=torch.float64)[:, rows, columns].to(x)
         total = total + h.forward(gaussian.apply(z[None], inside, outside).expand_as(x)).square()
     return share * total / _PROBES

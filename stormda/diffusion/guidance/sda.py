@@ -23,6 +23,7 @@ from torch import Tensor
 from stormda.diffusion.guidance.increment import check_finite
 from stormda.diffusion.guidance.robust import Weight, weigh
 from stormda.diffusion.linearise import row_squares
+from stormda.layout import WHOLE, Layout
 from stormda.types import Denoise, Mapping2
 
 
@@ -34,12 +35,13 @@ def sda(
     *,
     gamma: float = 0.1,
     weight: Weight | None = None,
+    layout: Layout = WHOLE,
 ) -> Denoise:
     """The denoiser of the posterior.
 
     Args:
         denoise: the denoiser of the prior, differentiable in its first argument.
-        operator, y, variance: see `Increment`.
+        operator, y, variance, layout: see `Increment`.
         gamma: Gamma.
         weight: of errors, where the likelihood is not Gaussian.
 
@@ -54,15 +56,16 @@ def sda(
             d = denoise(x, sigma)
             h = operator(d)
         if not squares:  # H at the climate, once: the same for every member
-            squares.append(row_squares(operator, torch.zeros_like(x_BCHW[0], dtype=torch.float64)).to(variance.device))
+            zeros = torch.zeros_like(x_BCHW[0], dtype=torch.float64)
+            squares.append(row_squares(operator, zeros, layout).to(variance.device))
         total = (variance.double() + gamma * float(sigma) ** 2 * squares[0]).to(h)
         innovation = y.to(h) - h.detach()
-        check_finite(innovation, "the state", sigma)
+        check_finite(innovation, "the state", sigma, layout)
         if weight is not None:
             r = variance.to(h)
             innovation = weigh(weight, innovation / r.sqrt(), total / r) * innovation
         (pull,) = torch.autograd.grad(h, x, innovation / total)
-        check_finite(pull, "the derivative of the denoiser or of H", sigma)
+        check_finite(pull, "the derivative of the denoiser or of H", sigma, layout)
         return d.detach() + sigma.to(pull) ** 2 * pull
 
     return posterior

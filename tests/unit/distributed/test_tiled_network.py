@@ -104,3 +104,32 @@ def refused() -> None:
 
 def test_softmax_over_everything_is_for_one_process() -> None:
     ranks(2, refused)
+
+
+def traffic(grid: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Messages and bytes by kind of a call and its gradient, cut between two rows."""
+    layout = Tiled(grid, (1, 1), (2, 1))
+    size: dict[str, Any] = {"patch": 1, "width": 16, "blocks": 2, "heads": 2, "latents": 4, "tile": 4, "halo": 1}
+    net = Storm(1, grid, torch.zeros(1, *grid), periodic=(False, False), frames=1, **size)
+    torch.nn.init.normal_(net.head.weight)
+    state, past = torch.zeros(1, 5, 1, grid[0] // 2, grid[1]), torch.ones(1, 1, 1, grid[0] // 2, grid[1])
+    rest = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 4)
+    net(state.requires_grad_(), torch.zeros(1), past, past, *rest, layout=layout).sum().backward()
+    return {kind: (t.messages, t.bytes) for kind, t in layout.traffic.items() if kind != "plans"}
+
+
+def traffics() -> list[dict[str, tuple[int, int]]]:
+    return [traffic(grid) for grid in ((16, 16), (32, 16), (16, 32))]
+
+
+def test_bytes_grow_with_the_border_and_not_with_the_field() -> None:
+    square, taller, wider = ranks(2, traffics)[0]
+    assert set(square) == {"halo", "merge"}
+    assert square == taller  # twice the tokens, the same border
+    assert wider["merge"] == square["merge"]
+    assert wider["halo"] == (square["halo"][0], 2 * square["halo"][1])  # twice the border
+    # Twice a block a maximum of 2 heads x 4 latents and a sum of 8 + 1 numbers for each; that sum again backwards.
+    assert square["merge"] == (2 * 2 * 3, 2 * 2 * 4 * (8 + 2 * 8 * 9))
+    # A message each for the rims of three fields and for keys and values twice a block; all but the rim of the history
+    # and of the places, which have no gradient, again backwards.
+    assert square["halo"][0] == 3 + 4 + 1 + 4
