@@ -17,11 +17,14 @@ import torch
 import worlds
 
 from stormda.assimilation.storm_prior import StormPrior
+from stormda.nn.flops import forward_flops
+from stormda.nn.frame import Frame, measure_frame, untrained
 from stormda.nn.measure import Probe, measure
 from stormda.nn.weights import load_weights, save_weights
 from stormda.store.publish import write_json
 from stormda.training.checkpoint import join_checkpoint, split_checkpoint
 from stormda.training.copying import far_copy
+from stormda.training.cost import Step, measure_step
 from stormda.training.data import Sampler, statistics
 from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
@@ -55,6 +58,13 @@ class Measurement:
     """Costs of attention layers, each in a process of its own."""
 
     probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes of whole networks, each in a process of its own: forward, with gradients, or steps of training."""
+
+    rows: tuple[tuple[str, Step], ...]
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,26 @@ def attention() -> Measurement:
     return Measurement(tuple(rows))
 
 
-Piece = Training | Measurement | Pair | Copy
+def passes() -> Passes:
+    """Tokens a second and share of the matrix rate of two sizes, and the longest context that fits, doubling."""
+    sizes = {"10M": (256, 6, 4, 64), "200M": (1024, 8, 16, 128)}
+    rows: list[tuple[str, Step]] = []
+    for name, (width, blocks, heads, latents) in sizes.items():
+        size = {"patch": 2, "width": width, "blocks": blocks, "heads": heads, "latents": latents, "tile": 8, "halo": 4}
+        globe = Frame((721, 1440), 6, 2, **size, device="cuda", dtype="bfloat16")
+        rows += [(f"{name} forward", Step(globe)), (f"{name} backward", Step(replace(globe, direction="backward")))]
+        rows.append((f"{name} training", Step(replace(globe, shape=(361, 720), direction="backward"), batch=4)))
+    small = rows[0][1].frame
+    for rows_of_points in (2048, 4096, 8192, 16384):
+        long = replace(small, shape=(rows_of_points, 2 * rows_of_points), channels=1, frames=1)
+        rows += [
+            ("10M longest, forward", Step(long)),
+            ("10M longest, with gradients", Step(replace(long, direction="backward"))),
+        ]
+    return Passes(tuple(rows))
+
+
+Piece = Training | Measurement | Passes | Pair | Copy
 
 QUEUE: dict[str, Piece] = {
     "sqg-demo": Training(lambda _, device: worlds.sqg(device), network(4, 64, 4, 32), settings(40_000), modes=64,
@@ -144,6 +173,7 @@ QUEUE: dict[str, Piece] = {
                               background=200, rollout=Rollout(steps=2, after=0.6)),
     "europe": Training(from_file("europe"), network(1, 64, 3, 32), settings(12_000, 2e-3, 0.1)),
     "attention": attention(),
+    "passes": passes(),
     **copies(),
     **attention_pair("sqg64", 64, 64, tile=4, halo=2),
     **attention_pair("sqg128", 128, 16, tile=8, halo=4),
@@ -199,6 +229,38 @@ def measurements(name: str, piece: Measurement, carry: Path, out: Path, device: 
     finished = len(rows) >= len(piece.probes)
     write_json(out / "card.json", {"name": name, "device": _called(device), "finished": finished, "rows": rows})
     return finished
+
+
+def all_passes(name: str, piece: Passes, carry: Path, out: Path, device: str, stop: Callable[[], bool]) -> bool:
+    """Measure what is not measured yet; what does not fit into memory is a row that failed."""
+    known = carry / name / "card.json"
+    rows: list[dict[str, Any]] = json.loads(known.read_text())["rows"] if known.exists() else []
+    for what, step in piece.rows[len(rows) :]:
+        if stop():
+            break
+        wanted = asdict(replace(step, frame=replace(step.frame, device=device)))
+        command = [sys.executable, __file__, "--pass", json.dumps({"what": what} | wanted)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        last = ended.stderr.strip().splitlines()[-1:]
+        found = json.loads(ended.stdout) if ended.returncode == 0 else {"failed": "".join(last)}
+        rows.append({"what": what} | wanted | found)
+        print(json.dumps(rows[-1]), flush=True)
+    finished = len(rows) >= len(piece.rows)
+    write_json(out / "card.json", {"name": name, "device": _called(device), "finished": finished, "rows": rows})
+    return finished
+
+
+def one_pass(asked: dict[str, Any]) -> dict[str, float]:
+    """A row of `all_passes`, in this process."""
+    what, frame = asked.pop("what"), asked.pop("frame")
+    step = Step(Frame(**frame | {"shape": tuple(frame["shape"])}), **asked)
+    cost = measure_step(step) if what.endswith("training") else measure_frame(step.frame)
+    with torch.device("meta"):
+        network = untrained(step.frame)
+    factor = 3 * step.batch if what.endswith("training") else 3 if step.frame.direction == "backward" else 1
+    tokens = network.patches.count[0] * network.patches.count[1] * (step.batch if what.endswith("training") else 1)
+    share = factor * forward_flops(network) / cost.seconds / cost.matrix_rate
+    return asdict(cost) | {"tokens": tokens, "tokens_per_second": tokens / cost.seconds, "share": share}
 
 
 def comparison(name: str, piece: Pair, carry: Path, out: Path, device: str) -> bool:
@@ -265,6 +327,14 @@ def smoke(folder: Path) -> None:
             one_by_one = _calls(1)
             assert not measurements(name, Measurement(probes), folder, _made(folder / name), "cpu", one_by_one)
             assert measurements(name, Measurement(probes), folder, _made(folder / name), "cpu", lambda: False)
+            continue
+        if isinstance(piece, Passes):
+            size = {"patch": 2, "width": 16, "blocks": 1, "heads": 2, "latents": 2, "tile": 2, "halo": 1}
+            tiny = Step(Frame((8, 16), 1, 1, **size), steps=1)
+            two = Passes((("tiny forward", tiny), ("tiny training", tiny)))
+            assert not all_passes(name, two, folder, _made(folder / name), "cpu", _calls(1))
+            assert all_passes(name, two, folder, _made(folder / name), "cpu", lambda: False)
+            assert all(row["share"] > 0 for row in json.loads((folder / name / "card.json").read_text())["rows"])
             continue
         if isinstance(piece, Pair):
             trained = QUEUE[piece.model]
@@ -349,9 +419,13 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="say what is pending")
     parser.add_argument("--smoke", type=Path, metavar="FOLDER", help="a few steps of everything on a CPU")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
+    parser.add_argument("--pass", dest="one_pass", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.probe:
         print(json.dumps(asdict(measure(Probe(**json.loads(given.probe))))))
+        return
+    if given.one_pass:
+        print(json.dumps(one_pass(json.loads(given.one_pass))))
         return
     if given.smoke:
         smoke(given.smoke)
@@ -373,6 +447,8 @@ def main() -> None:
         piece, out = QUEUE[name], _made(given.out / name)
         if isinstance(piece, Measurement):
             measurements(name, piece, given.carry, out, device, stop)
+        elif isinstance(piece, Passes):
+            all_passes(name, piece, given.carry, out, device, stop)
         elif isinstance(piece, Pair):
             comparison(name, piece, given.carry, out, device)
         elif isinstance(piece, Copy):
