@@ -101,7 +101,7 @@ def _observations(what: str, count: int) -> Cost:
     random, (rows, columns) = np.random.default_rng(0), SHAPE
     grid = Grid(np.linspace(90, -90, rows), np.arange(columns) * 360 / columns)
     latitude = np.rad2deg(np.arcsin(random.uniform(-0.999, 0.999, count)))
-    longitude = random.uniform(0, 360, count)
+    longitude = random.uniform(0, 359.7, count)  # short of the seam
     y, variance = torch.as_tensor(random.standard_normal(count)), torch.full((count,), 0.25, dtype=torch.float64)
     if what == "letkf":
         part = Grid(grid.latitude[::SHARE], grid.longitude)
