@@ -96,7 +96,8 @@ def observation_figure(
     _coast(axes, grid)
     middle = float(grid.fields[1].mean())
     above = {"used": 4, "withheld": 5}  # what was rejected hides nothing else
-    others = iter(_CHECKS * (1 + len(places) // len(_CHECKS)))
+    free = [style for style in _CHECKS if style not in [_STYLE.get(status) for status in places]]
+    others = iter(free * (1 + len(places) // len(free)))
     for status, (latitude, longitude) in places.items():
         colour, marker = _STYLE.get(status) or next(others)
         near = np.mod(longitude - middle + 180.0, 360.0) - 180.0 + middle

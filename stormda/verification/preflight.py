@@ -86,5 +86,6 @@ def _along_time(
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.tick_params(labelsize=7)
     axes.set_title(f"values along time, UTC; the window ends {format_time(window.end)}", fontsize=8)
-    bar = drawn.colorbar(cells, ax=axes, aspect=12, pad=0.02)
-    bar.ax.tick_params(labelsize=7)
+    bar = drawn.colorbar(cells, ax=axes, aspect=12, pad=0.02, format="%d")
+    bar.ax.tick_params(labelsize=7, which="both")
+    bar.ax.yaxis.set_minor_formatter("")
