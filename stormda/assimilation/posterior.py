@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stormda.assimilation.prior import GaussianPrior, Prior
+from stormda.assimilation.storm_prior import StormPrior
 from stormda.assimilation.window import Window
 from stormda.diffusion.fuse import Fusion
 from stormda.diffusion.guidance.dps import dps
@@ -54,10 +55,11 @@ def guided(
         layout: how fields and observations are spread over processes.
     """
     history, time = problem.history, problem.time
+    about = prior.climate() if isinstance(prior, StormPrior) and not bool(history.mask.any()) and not fusion else prior
     denoise, data = prior.denoiser(history, time), (problem.operator, problem.y, problem.variance)
 
     def share(sigma: float) -> float:
-        return prior.share(history, sigma)
+        return about.share(history, sigma)
 
     if fusion is not None:
         if layout is not WHOLE:
@@ -71,7 +73,7 @@ def guided(
         return lambda: sda(denoise, *data, gamma=guidance.gamma, weight=weight, layout=layout)
     if guidance.kind == "dps":
         return lambda: dps(denoise, *data, zeta=guidance.zeta, layout=layout)
-    gaussian = prior.linear(history, time) if fusion is None else fusion.gaussian
+    gaussian = about.linear(history, time) if fusion is None else fusion.gaussian
     spread = None if fusion is None else fusion.spread
     solver: Solver = {
         "tolerance": guidance.tolerance,

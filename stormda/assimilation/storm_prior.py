@@ -107,6 +107,11 @@ class StormPrior:
             background,
         )  # fmt: skip
 
+    def on(self, device: str, precision: torch.dtype | None = None) -> "StormPrior":
+        """The same with its network on a device, and products within it in another precision; all else stays."""
+        self.model.to(device).precision = precision
+        return self
+
     @property
     def signature(self) -> str | None:
         """Of the EOFs of the background error covariance."""
@@ -129,12 +134,12 @@ class StormPrior:
 
         Draws around a background are as wide as its errors, where these are known; a member's own past has none.
         """
-        past, season, dtype = self._batched(history), self._season(time), self._dtype
+        past, dtype = self._there(*self._batched(history), self._season(time)), self._dtype
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
-            x, level = x_BCHW.to(dtype), sigma.to(dtype).reshape(1)
-            d: Tensor = self.model(x, level, *past, season, self.layout, strip=self.strip)[0]
-            return d.to(x_BCHW.dtype)
+            x, level = self._there(x_BCHW.to(dtype), sigma.to(dtype).reshape(1))
+            d: Tensor = self.model(x, level, *past, self.layout, strip=self.strip)[0]
+            return d.to(x_BCHW)
 
         if self.background is None or not bool(history.mask.any()) or history.mean.ndim == 5:
             return denoise
@@ -144,11 +149,15 @@ class StormPrior:
         """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
         past = self._batched(history)
         if self.background is None:
-            guess: Guess = self.model.guess(*past, layout=self.layout)
-        else:
-            known = None if history.covariance is None else history.covariance[None]
-            guess = self.background(*past, self._season(time), known, self.layout)
+            here = self.model.guess(*self._there(*past), layout=self.layout).gaussian()
+            return replace(here, mean=here.mean.cpu(), modes=here.modes.cpu(), covariance=here.covariance.cpu())
+        known = None if history.covariance is None else history.covariance[None]
+        guess: Guess = self.background(*past, self._season(time), known, self.layout)
         return guess.gaussian()
+
+    def climate(self) -> "StormPrior":
+        """For guidance without any past: the guess and its losses know the climate, B the errors of backgrounds."""
+        return replace(self, background=None, basis=self.signature)
 
     def share(self, history: History, sigma: float) -> float:
         """As estimated with the background errors, else the validation loss; 1 where neither is known."""
@@ -171,14 +180,20 @@ class StormPrior:
 
     def _background(self, history: History, time: np.datetime64) -> Tensor:
         """E[x | history], one a history [B, C, H, W]."""
-        past, level = self._batched(history), torch.tensor([self.sigma_max], dtype=self._dtype)
+        *past, season, level = self._there(
+            *self._batched(history), self._season(time), torch.tensor([self.sigma_max], dtype=self._dtype)
+        )
         start = self.model.guess(*past, layout=self.layout).mean
-        b: Tensor = self.model(start, level, *past, self._season(time), self.layout, strip=self.strip)[0]
-        return b
+        b: Tensor = self.model(start, level, *past, season, self.layout, strip=self.strip)[0]
+        return b.cpu()
 
     @property
     def _dtype(self) -> torch.dtype:
         return self.model.guess.modes.dtype
+
+    def _there(self, *tensors: Tensor) -> list[Tensor]:
+        """On the device of the network."""
+        return [tensor.to(self.model.guess.modes.device) for tensor in tensors]
 
     def _season(self, time: np.datetime64) -> Tensor:
         return torch.as_tensor(forcing(np.asarray([time]))).to(self._dtype)

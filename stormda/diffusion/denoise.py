@@ -28,11 +28,12 @@ class EDM(nn.Module):
     Args:
         network: F, such as `stormda.nn.storm.Storm`.
         guess: what it improves on.
+        precision: of products within F (autocast); None: that of its weights.
     """
 
-    def __init__(self, network: nn.Module, guess: LinearGuess) -> None:
+    def __init__(self, network: nn.Module, guess: LinearGuess, precision: torch.dtype | None = None) -> None:
         super().__init__()
-        self.network, self.guess = network, guess
+        self.network, self.guess, self.precision = network, guess, precision
 
     def forward(
         self,
@@ -62,9 +63,10 @@ class EDM(nn.Module):
         ]
         state = torch.stack([plane.expand_as(x_BCHW) for plane in planes], dim=1)
         told = {} if strip is None else {"strip": strip}
-        f = self.network(state, sigma_B.log() / 4, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout, **told)
-        return d + variance.sqrt() * f, variance
+        with torch.autocast(x_BCHW.device.type, dtype=self.precision, enabled=self.precision is not None):
+            f = self.network(state, sigma_B.log() / 4, mean_BKCHW, error_BKCHW, mask_BK, forcing_BF, layout, **told)
+        return d + variance.sqrt() * f.to(d), variance
 
     def part(self, layout: Layout) -> "EDM":
         """For one process's part of a field: the same network around its part of the guess."""
-        return EDM(self.network, self.guess.part(layout))
+        return EDM(self.network, self.guess.part(layout), self.precision)

@@ -48,6 +48,9 @@ def attend(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> tuple[Tensor, Tens
     Returns:
         out_BhND, and lse_BhN (in at least float32); both have gradients of first order.
     """
+    device = q_BhND.device.type
+    if torch.is_autocast_enabled(device):  # As the attention of torch does.
+        q_BhND, k_BhMD, v_BhMD = (t.to(torch.get_autocast_dtype(device)) for t in (q_BhND, k_BhMD, v_BhMD))
     results: tuple[Tensor, Tensor] = _Attend.apply(q_BhND, k_BhMD, v_BhMD)  # type: ignore[no-untyped-call]
     return results
 

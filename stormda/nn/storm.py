@@ -16,7 +16,7 @@ process. After STORM (arXiv 2604.16590), with attention that is global in every 
 __all__ = ["Storm"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -56,8 +56,9 @@ class Storm(nn.Module):
         dilation: of the tiles of every second block.
         poles, pole_rows: whether a pole lies beyond the first and the last row; whether that row is the pole.
         vectors: channels that change sign across a pole.
-        strip: whether a field may be given that is known at the rim.
+        strip: width in points of the rim that a field may be given for, see `stormda.nn.planes`; 0: it takes none.
         window: L noisy frames at once; weights of one L serve another.
+        block: makes a block from the arguments of `Block`; instead of it, one that is cut over processes at once.
     """
 
     def __init__(
@@ -80,8 +81,9 @@ class Storm(nn.Module):
         poles: tuple[bool, bool] = (False, False),
         pole_rows: tuple[bool, bool] = (False, False),
         vectors: Sequence[int] = (),
-        strip: bool = False,
+        strip: int = 0,
         window: int = 1,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         if width % (4 * heads):
@@ -116,7 +118,7 @@ class Storm(nn.Module):
         scale = 1 / math.sqrt(3 * blocks)
         cut = partial(layer_tiles, shape=self.patches.count, periodic=periodic, size=tile, halo=halo)
         cuts = [cut(layer, dilation=dilation, poles=poles) if tile else None for layer in range(blocks)]
-        self.blocks = nn.ModuleList(Block(width, heads, latents, scale, tiles, window) for tiles in cuts)
+        self.blocks = nn.ModuleList(block(width, heads, latents, scale, tiles, window) for tiles in cuts)
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, channels * self.patches.points)
         nn.init.zeros_(self.head.weight)
@@ -178,7 +180,7 @@ class Storm(nn.Module):
     def _planes(self, x: Tensor, strip: Strip | None) -> Tensor:
         """The state with the planes of the strip, frames of a window as further members: [B L, P, C, H, W]."""
         if strip is not None and not self.strip:
-            raise ValueError("the network was built without a strip at the rim (strip=True)")
+            raise ValueError("the network was built without a strip at the rim (strip=0)")
         if self.age is not None:
             strip = None if strip is None else strip.flat(len(x))
             x = x.flatten(0, 1)

@@ -31,6 +31,7 @@ from stormda.grid import Grid
 from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SIX_HOURS, SQG
 from stormda.normaliser import Normaliser
+from stormda.pipeline.device import device_of, precision_of
 from stormda.pipeline.nwp import files_at, states_at
 from stormda.random import stream, uniform
 from stormda.state import State
@@ -121,7 +122,7 @@ def prior(config: Config, method: str, time: np.datetime64 | None = None) -> Pri
 def _storm(config: Config) -> Prior:
     from stormda.assimilation.storm_prior import StormPrior
 
-    return StormPrior.load(weights_path(config), channels=config.channels)
+    return StormPrior.load(weights_path(config), channels=config.channels).on(device_of(config), precision_of(config))
 
 
 def gaussian(config: Config) -> GaussianPrior:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stormda.distributed.launch import launched
 from stormda.distributed.mesh import choose, device_mesh
 from stormda.errors import ConfigError
-from stormda.pipeline.device import device_of, precision_of
+from stormda.pipeline.device import device_of
 from stormda.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ def learners(config: "Config") -> Iterator[tuple[Team, str]]:
         from stormda.distributed.parallelize import Spread
 
         device = device_of(config)
-        yield Spread(device_mesh(shape, device), precision_of(config)), device
+        yield Spread(device_mesh(shape, device)), device

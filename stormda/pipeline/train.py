@@ -15,6 +15,7 @@ from stormda.errors import ConfigError, InputError
 from stormda.grid import Grid
 from stormda.nn.weights import load_weights, save_weights
 from stormda.pipeline import build
+from stormda.pipeline.device import precision_of
 from stormda.pipeline.series import training_data
 from stormda.pipeline.train_report import training_page
 from stormda.store.archive import Archive
@@ -106,7 +107,7 @@ def train(
     yaml = configuration.dump(config)
     made = provenance(yaml)
     card = {"name": config.name, "times": _span(job.train), "provenance": made}
-    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record}
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "precision": precision_of(config)}
     done = train_storm(job, folder, card=card, device=device, team=team, **talk)
     outcome, told = done.outcome, done.weights.card
     result = TrainResult(

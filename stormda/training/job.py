@@ -128,6 +128,7 @@ def train_storm(
     *,
     card: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    precision: torch.dtype | None = None,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
     record: Callable[[Mapping[str, float]], None] = lambda row: None,
@@ -140,6 +141,7 @@ def train_storm(
         folder: for the checkpoint and the log.
         card: facts to keep with the weights.
         device: where to compute.
+        precision: of products within the network; None: that of its weights.
         progress, stop, record, team: see `fit`.
 
     Returns:
@@ -155,6 +157,7 @@ def train_storm(
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
     model = build(job, known, climate, team).to(device)
+    model.precision = precision
     if job.start is not None:
         _begin(model, job.start, team)
     del known

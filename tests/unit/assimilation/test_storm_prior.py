@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stormda.assimilation.methods import Problem, Settings
+from stormda.assimilation.posterior import guided
 from stormda.assimilation.smoother import Frame, redraw
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.config import GuidanceConfig
@@ -197,3 +198,33 @@ def test_a_window_goes_back_by_the_covariance_that_it_carries(tmp_path: Path) ->
     saved(tmp_path / "plain.safetensors")
     with pytest.raises(ConfigError, match="no background error covariance"):
         redraw("storm", StormPrior.load(tmp_path / "plain.safetensors"), bare, settings)
+
+
+def test_without_a_past_guidance_knows_the_climate_and_no_background_errors(tmp_path: Path) -> None:
+    prior = with_background(tmp_path / "w.safetensors")
+    nothing = History.none(FRAMES, (1, *SHAPE))
+    plain = replace(prior, background=None)
+    operator, y = (lambda z: z.flatten(1)[:, :3]), torch.tensor([1.0, -1.0, 0.5])
+    x, sigma = torch.randn(2, 1, *SHAPE, generator=torch.Generator().manual_seed(1)), torch.tensor(2.0)
+
+    def posterior(p: StormPrior, history: History) -> torch.Tensor:
+        problem = Problem(TIME, history, operator, y, torch.full((3,), 0.1))
+        return guided(p, problem, GuidanceConfig(kind="jfps"))()(x, sigma)
+
+    assert torch.equal(posterior(prior, nothing), posterior(plain, nothing))
+    known = replace(nothing, mask=torch.ones(FRAMES, dtype=torch.bool), error=torch.full_like(nothing.error, 0.3))
+    assert not torch.allclose(posterior(prior, known), posterior(plain, known), atol=1e-3)
+    carried = prior.carry(nothing, TIME, operator, y, torch.full((3,), 0.1))
+    assert carried is not None and carried.shape == (5, 5)  # in the modes of B, for the next cycle
+
+
+def test_bfloat16_is_for_the_network_alone(tmp_path: Path) -> None:
+    saved(tmp_path / "w.safetensors")
+    prior = StormPrior.load(tmp_path / "w.safetensors")
+    x, sigma, nothing = torch.randn(2, 1, *SHAPE), torch.tensor(1.5), History.none(FRAMES, (1, *SHAPE))
+    exact = prior.denoiser(nothing, TIME)(x, sigma)
+    rounded = prior.on("cpu", torch.bfloat16).denoiser(nothing, TIME)(x, sigma)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    scale = prior.model.guess(*(f[None] for f in (nothing.mean, nothing.error, nothing.mask))).variance.sqrt()
+    # Eight bits of mantissa (0.4 %) in each of some ten layers of numbers of unit size, in units of c_out.
+    assert float(((rounded - exact) / scale).abs().max()) < 0.1
