@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from stormda.config.fields import Duration, InputPath, ScoredName, Section
 from stormda.config.remote import Box
-from stormda.config.sources import GriddedSource
+from stormda.config.sources import GriddedSource, RadarSource
 
 _RegionName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -24,6 +24,11 @@ class VerifyConfig(Section):
     """What analyses and forecasts are compared with, and how their scores are divided."""
 
     truth: GriddedSource | None = Field(None, description="empty: the archive, at the times it has")
+    radar: RadarSource | None = Field(
+        None,
+        description="composites, volumes or gridded rain that fields are scored against, as means of grid boxes; "
+        "`%Y%m%d%H%M` in files is the analysis time",
+    )
     against: tuple[Literal["truth", "withheld", "used"], ...] = ("truth", "withheld")
     variables: tuple[ScoredName, ...] = Field(
         (), description="channels and observed variables, at a level (t850) or at all (t); empty: all"

@@ -7,7 +7,8 @@ points of the reference, P_f the same of the ensemble, averaged over its members
     FSS = 1 - sum (P_f - P_o)^2 / (sum P_f^2 + sum P_o^2)
 
 1 is perfect, 0 none; useful is above 1/2 + o/2, o the observed frequency. At an edge the neighbourhood is what of it
-lies on the grid; periodic directions wrap. The three sums add up over cycles.
+lies on the grid; periodic directions wrap. Points where nothing is known (no radar looks there) belong to no
+neighbourhood. The three sums add up over cycles.
 
 **Power spectrum**: the variance of a field by scale, in directions that wrap by Fourier, in others by cosine transform,
 which needs no periodicity and no detrending (Denis, Cote and Laprise 2002,
@@ -16,7 +17,8 @@ https://doi.org/10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2). With indices i
     alpha = sqrt((i / H)^2 + (j / W)^2)     (twice the Fourier index over the length in periodic directions)
 
 and the wavelength is 2 / alpha grid points. Bins are 1 / min(H, W) wide (twice that on a doubly periodic grid); what
-is beyond the Nyquist wavelength of 2 points belongs to the last one. Powers add up to the variance about the mean.
+is beyond the Nyquist wavelength of 2 points belongs to the last one, which has that wavelength where a direction wraps.
+Powers add up to the variance about the mean.
 Distances are counted in grid points. Of an ensemble beside a truth:
 
     power of the truth and of its members (alike where the ensemble is as rough as the truth)
@@ -40,7 +42,7 @@ def fss_terms(members_MHW: Array, truth_HW: Array, threshold: float, width: int,
 
     Args:
         members_MHW: the ensemble.
-        truth_HW: the reference.
+        truth_HW: the reference; NaN where it is not known, there the terms mean nothing.
         threshold: the event is a value of it or more.
         width: n of the n x n neighbourhood, odd.
         periodic: whether rows and columns wrap.
@@ -50,9 +52,11 @@ def fss_terms(members_MHW: Array, truth_HW: Array, threshold: float, width: int,
     def near(x_HW: Array) -> Array:
         return np.asarray(uniform_filter(x_HW, width, mode=mode))
 
-    inside = near(np.ones(truth_HW.shape))
-    f = near((members_MHW >= threshold).mean(axis=0)) / inside
-    o = near((truth_HW >= threshold).astype(np.float64)) / inside
+    known = np.isfinite(truth_HW)
+    inside = near(known.astype(np.float64))
+    inside[~known] = 1.0  # it may be 0 there
+    f = near((members_MHW >= threshold).mean(axis=0) * known) / inside
+    o = near((known & (truth_HW >= threshold)).astype(np.float64)) / inside
     return np.stack([(f - o) ** 2, f**2, o**2], axis=-1)
 
 
@@ -116,7 +120,9 @@ def _bins(shape: tuple[int, int], periodic: tuple[bool, bool]) -> tuple[Array, i
     ]
     alpha = np.hypot(axes[0][:, None], axes[1][None, :])
     width = _width(shape, periodic)
-    count = max(1, round(1.0 / width) - (0 if _wraps(shape, periodic) else 1))
+    # A Fourier transform has alpha = 1, a cosine transform ends at 1 - 1 / n.
+    nyquist = any(wraps for n, wraps in zip(shape, periodic, strict=True) if n > 1)
+    count = max(1, round(1.0 / width) - (0 if nyquist else 1))
     place = np.clip(np.rint(alpha / width).astype(int), 1, count)
     place[0, 0] = 0
     return place, count

@@ -17,6 +17,7 @@ from stormda.verification.tally import Key, Tally
 
 _KINDS = {
     "truth": "against the gridded truth",
+    "radar": "against radar fields",
     "withheld": "against withheld observations",
     "used": "against the observations that were used",
     "innovations": "departures of the observations that were used",

@@ -260,7 +260,7 @@ def _rank_names(source: Source) -> list[str]:
 
 
 def _rank_keys(source: Source) -> list[Key]:
-    return [k for k in source.tally.keys("truth", "withheld", "used") if k.region == ALL and k.side != "forecast"]
+    return [k for k in source.tally.keys("truth", "withheld", "radar", "used") if k.region == ALL and k.side != "forecast"]
 
 
 def _ranks(source: Source, wanted: Wanted) -> "Figure":

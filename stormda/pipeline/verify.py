@@ -20,6 +20,7 @@ from stormda.config import Config
 from stormda.errors import InputError, InputMissing
 from stormda.pipeline.cycle_report import cycle_report, snapshot_of
 from stormda.pipeline.layout import analysis_folder, verification_folder
+from stormda.pipeline.verify_radar import NO_RADAR, RadarFields
 from stormda.pipeline.verify_score import NO_TRUTH, Job, analysed, find_jobs, fingerprint, known, score, statistics_file
 from stormda.pipeline.verify_truth import Reference, optional, read_reference, scoring_of, tell
 from stormda.store.provenance import provenance
@@ -30,11 +31,13 @@ from stormda.verification.compare import NO_LEAD, Part, Scoring
 from stormda.verification.lines import Line, Row, Summary
 from stormda.verification.report import Snapshot, map_sections, number, verification_page
 from stormda.verification.scorecards import cards_of
-from stormda.verification.statistics import Record, read_record, write_record
+from stormda.verification.statistics import Record, read_record, richer, write_record
 from stormda.verification.summary import by_cycle, overview, summarise
-from stormda.verification.tally import Tally
+from stormda.verification.tally import Tally, alone
 
 log = logging.getLogger(__name__)
+
+_LATE = (NO_TRUTH, NO_RADAR)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def verify(
     )
     snapshot = None
     if config.verify.report and newest is not None:
-        snapshot = _snapshot(config, newest[0], reference)
+        snapshot = _snapshot(config, newest[0], reference, missing)
     return _publish(config, result, tally, snapshot, newest[1].parts if newest else (), cycles)
 
 
@@ -153,27 +156,47 @@ def _tally(
     keep = [config.verify.reuse and known(file, mark, missing) for file, mark in zip(files, marks, strict=True)]
     todo = sorted({job.cycle for job, kept in zip(jobs, keep, strict=True) if not kept})
     reference, scoring = read_reference(config, todo, missing), scoring_of(config)
-    tally, lacking = Tally(), []
+    radar = None if config.verify.radar is None else RadarFields(config, config.verify.radar, missing)
+    tally, single, lacking = Tally(), list[Part](), dict[str, set[np.datetime64]]()
     newest: tuple[Job, Record] | None = None
     for done, (job, file, kept) in enumerate(zip(jobs, files, keep, strict=True)):
         progress(f"verify {format_time(job.cycle)}", done, len(jobs))
         if kept:
             record = optional(lambda file=file: read_record(file), missing)  # type: ignore[misc]
         else:
-            record = score(config, job, reference, scoring)
+            record = score(config, job, reference, scoring, radar)
+            record = _richest(file, record) if config.verify.reuse else record
             write_record(file, record)
         if record is None:
             continue
-        tally.add(part for part in record.parts if _wanted(config, scoring, part))
-        missing += [line for line in record.missing if not line.startswith(NO_TRUTH)]
-        lacking += [job.cycle for line in record.missing if job.analysed and line.startswith(NO_TRUTH)]
+        parts = [part for part in record.parts if _wanted(config, scoring, part)]
+        one_sided = alone(parts)
+        apart = set(map(id, one_sided))
+        tally.add(part for part in parts if id(part) not in apart)
+        single += one_sided
+        missing += [line for line in record.missing if not line.startswith(_LATE)]
+        for what in (w for w in _LATE if job.analysed and any(line.startswith(w) for line in record.missing)):
+            lacking.setdefault(what, set()).add(job.cycle)
         if job.analysed and (newest is None or job.cycle > newest[0].cycle):
             newest = job, record
-    if times := sorted(set(lacking)):
-        shown = ", ".join(map(format_time, times[:3])) + (", ..." if len(times) > 3 else "")
-        missing.append(f"{NO_TRUTH} {len(times)} of {len({j.cycle for j in jobs if j.analysed})} cycles ({shown})")
+    for line in tally.add_alone(single):
+        tell(line, missing)
+    for what, times in lacking.items():
+        shown = ", ".join(map(format_time, sorted(times)[:3])) + (", ..." if len(times) > 3 else "")
+        missing.append(f"{what} {len(times)} of {len({j.cycle for j in jobs if j.analysed})} cycles ({shown})")
         log.info(missing[-1])  # no warning: a truth comes days later, and some runs have none
     return tally, newest, reference
+
+
+def _richest(path: Path, record: Record) -> Record:
+    """What an earlier run found, where that is all of this and more: a file was damaged or removed since."""
+    try:
+        old = read_record(path) if path.exists() else None
+    except InputError:
+        return record
+    if old is None or old.fingerprint.split(":")[0] != record.fingerprint.split(":")[0] or not richer(old, record):
+        return record
+    return replace(old, missing=record.missing, fingerprint=record.fingerprint)
 
 
 def _wanted(config: Config, scoring: Scoring, part: Part) -> bool:
@@ -184,11 +207,12 @@ def _wanted(config: Config, scoring: Scoring, part: Part) -> bool:
     return (not leads or part.lead == NO_LEAD or part.lead in leads) and scoring.wants(part.variable)
 
 
-def _snapshot(config: Config, job: Job, reference: Reference) -> Snapshot | None:
-    """What the maps of an analysis show; what cannot be read has been told of."""
+def _snapshot(config: Config, job: Job, reference: Reference, missing: Sequence[str]) -> Snapshot | None:
+    """What the maps of an analysis show; what is in `missing` has been told of."""
+    told = list(missing)
     if job.cycle not in reference.truth:
-        reference = read_reference(config, [job.cycle], [])
-    return snapshot_of(job.folder, job.cycle, job.split, reference.truth.get(job.cycle, {}), [])
+        reference = read_reference(config, [job.cycle], told)
+    return snapshot_of(job.folder, job.cycle, job.split, reference.truth.get(job.cycle, {}), told)
 
 
 def _folder(config: Config, method: str, cycles: Sequence[np.datetime64] | None) -> Path:

@@ -21,6 +21,7 @@ from stormda.errors import InputError
 from stormda.observations import QC
 from stormda.operators.build import build_operator
 from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
+from stormda.pipeline.verify_radar import NO_RADAR, RadarFields
 from stormda.pipeline.verify_truth import Reference, on_grid, optional, tell
 from stormda.store.analysis import Analysis, read_analysis
 from stormda.store.feedback import Feedback, read_feedback
@@ -131,7 +132,7 @@ def fingerprint(config: Config, job: Job) -> str:
     return f"{_digest(settings)}:{_digest(files) if files else ''}"
 
 
-def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> Record:
+def score(config: Config, job: Job, reference: Reference, scoring: Scoring, radar: RadarFields | None = None) -> Record:
     """All parts of one analysis time."""
     missing: list[str] = []
     sides: dict[str, Analysis | None] = {}
@@ -144,6 +145,7 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
     for side, ensemble in sides.items():
         if ensemble is not None:
             parts += _against_truth(job, side, ensemble, reference, scoring, missing)
+            parts += _against_radar(job, side, ensemble, radar, scoring, missing)
             parts += _balances(job, side, ensemble, ensemble.mean)
     background, analysis = (sides.get(side) for side in _SIDES)
     if background is not None and analysis is not None:
@@ -165,12 +167,15 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring) -> R
             continue
         if forecast.scored:
             parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
+            parts += _against_radar(job, "forecast", ensemble, radar, scoring, missing, forecast.lead)
         if forecast.scored and feedback is not None and targets:
             parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
         if forecast.start is not None:
             parts += _shocks(job, forecast.start, forecast.before, ensemble, missing)
     if "truth" in config.verify.against and job.cycle not in reference.truth:
         missing.append(f"{NO_TRUTH} {format_time(job.cycle)}")
+    if radar is not None and not len(radar.rows(job.cycle)):
+        missing.append(f"{NO_RADAR} {format_time(job.cycle)}")
     return Record(job.cycle, job.split, tuple(parts), tuple(missing), fingerprint(config, job))
 
 
@@ -194,6 +199,21 @@ def _against_truth(
     where = side, state.values, state.channels, state.grid, truth, job.cycle, job.split
     parts = against_truth(*where, scoring=scoring, climatology=climatology, lead=lead)
     return parts + power_spectra(*where, scoring=scoring, lead=lead)
+
+
+def _against_radar(
+    job: Job,
+    side: str,
+    ensemble: Analysis,
+    radar: RadarFields | None,
+    scoring: Scoring,
+    missing: list[str],
+    lead: np.timedelta64 = NO_LEAD,
+) -> list[Part]:
+    if radar is None:
+        return []
+    where = side, ensemble.state, job.cycle, job.split
+    return optional(lambda: radar.score(*where, scoring=scoring, lead=lead), missing) or []
 
 
 def _balances(job: Job, side: str, ensemble: Analysis, field_CHW: Array) -> list[Part]:

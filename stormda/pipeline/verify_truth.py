@@ -100,9 +100,10 @@ def optional(read: Callable[[], T], missing: list[str]) -> T | None:
 
 
 def tell(line: str, missing: list[str]) -> None:
-    """Say what is missing, and keep the sentence for the report."""
-    log.warning(line)
-    missing.append(line)
+    """Say what is missing, once, and keep the sentence for the report."""
+    if line not in missing:
+        log.warning(line)
+        missing.append(line)
 
 
 def _read(config: Config, source: GriddedSource, times: Sequence[np.datetime64]) -> dict[np.datetime64, Fields]:

@@ -1,9 +1,10 @@
 """What is compared with what: the ensembles of one analysis time become sums of statistics.
 
 At an analysis time there are its background, its analysis and the forecasts that are valid then; each is a *side*, and
-is compared with up to three *targets*:
+is compared with up to four *targets*:
 
     truth      the gridded truth at that time, weighted by area
+    radar      rain and reflectivity as radars saw them, on the grid where they looked, weighted by area
     withheld   observations that passed quality control and were kept out: the independent check
     used       observations that were assimilated: of background and analysis a fit, no skill; of a forecast independent
 
@@ -18,6 +19,7 @@ __all__ = [
     "NO_LEAD",
     "Part",
     "Scoring",
+    "against_field",
     "against_observations",
     "against_truth",
     "innovations",
@@ -85,14 +87,14 @@ class Part:
     """Sums of one variable of one ensemble against one target in one region.
 
     Args:
-        target: `truth`, `withheld`, `used`, `innovations`, `spectra` or `balance`.
+        target: `truth`, `radar`, `withheld`, `used`, `innovations`, `spectra` or `balance`.
         variable: a channel's name, or that of an observed variable and level.
         unit: of the vocabulary.
         side: `background`, `analysis`, `forecast`, or `increment` of a balance.
         cycle, split: the analysis time that all of it is valid at, and the choice of withheld stations.
         members: M.
         sums: G groups.
-        stations: [G], their names; one empty name for a gridded truth.
+        stations: [G], their names; one empty name for fields.
         lead: of a forecast.
         region: `all` or its name.
         source: of the observations, where they are told apart.
@@ -136,26 +138,59 @@ def against_truth(
         lead: of a forecast.
     """
     scoring, parts = scoring or Scoring(), []
-    masks = scoring.masks(*grid.fields)
     for c, channel in enumerate(channels):
         name = channel.name
         if name not in truth or not scoring.wants(name):
             continue
-        pair = Pair.of(members_MCHW[:, c], truth[name], weights=grid.weights)
-        thresholds = scoring.events(name)
-        statistics = _statistics(pair.size, _purpose(side, cycle, split, name, lead), thresholds)
-        if climatology and name in climatology:
-            statistics.append(Anomalies(climatology[name].ravel()))
-        for threshold in thresholds:
-            for width in scoring.scales:
-                terms = fss_terms(members_MCHW[:, c], truth[name], threshold, width, grid.periodic)
-                statistics.append(Given(f"fss{width}:{threshold:.10g}", terms.reshape(-1, 3)))
-        computed = [Given(s.name, s(pair)) for s in statistics]
-        for region, mask in masks.items():
-            if mask.any():
-                sums = _within(pair, computed, mask.ravel())
-                key = "truth", name, channel.info.unit, side, cycle, split, pair.size
-                parts.append(Part(*key, sums, np.array([""]), lead, region))
+        anomalies = [Anomalies(climatology[name].ravel())] if climatology and name in climatology else []
+        where = "truth", side, channel, members_MCHW[:, c], truth[name], grid, cycle, split
+        parts += against_field(*where, scoring=scoring, lead=lead, more=anomalies)
+    return parts
+
+
+def against_field(
+    target: str,
+    side: str,
+    channel: Channel,
+    members_MHW: Array,
+    reference_HW: Array,
+    grid: Grid,
+    cycle: np.datetime64,
+    split: int,
+    *,
+    scoring: Scoring,
+    lead: np.timedelta64 = NO_LEAD,
+    known_HW: Array | None = None,
+    more: Sequence[Statistic] = (),
+) -> list[Part]:
+    """The parts of one field of an ensemble, one a region.
+
+    Args:
+        target, side: what is compared with what.
+        channel: its name and unit.
+        members_MHW, grid: the ensemble.
+        reference_HW: beside it.
+        cycle, split, lead: which analysis time, and of a forecast.
+        scoring: events, scales and regions.
+        known_HW: where there is a reference; None: everywhere.
+        more: statistics besides those of every field.
+    """
+    name, thresholds = channel.name, scoring.events(channel.name)
+    known = np.ones(reference_HW.shape, dtype=bool) if known_HW is None else known_HW
+    pair = Pair.of(members_MHW, reference_HW, weights=grid.weights, mask=known)
+    what = name if target == "truth" else f"{target} {name}"
+    statistics = [*_statistics(pair.size, _purpose(side, cycle, split, what, lead), thresholds), *more]
+    for threshold in thresholds:
+        for width in scoring.scales:
+            terms = fss_terms(members_MHW, np.where(known, reference_HW, np.nan), threshold, width, grid.periodic)
+            statistics.append(Given(f"fss{width}:{threshold:.10g}", terms[known]))
+    computed = [Given(s.name, s(pair)) for s in statistics]
+    parts = []
+    for region, mask in scoring.masks(*grid.fields).items():
+        inside = mask[known]
+        if inside.any():
+            key = target, name, channel.info.unit, side, cycle, split, pair.size
+            parts.append(Part(*key, _within(pair, computed, inside), np.array([""]), lead, region))
     return parts
 
 

@@ -18,7 +18,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TARGETS = {"withheld": "withheld observations", "truth": "the truth", "used": "observations that were used"}
+TARGETS = {
+    "withheld": "withheld observations",
+    "truth": "the truth",
+    "radar": "radar fields",
+    "used": "observations that were used",
+}
 """What is scored against, in the order of tables, and in words."""
 
 
@@ -108,6 +113,7 @@ class EventScores:
 class FractionScore:
     """The fractions skill score of an event in neighbourhoods of `width` x `width` grid points."""
 
+    target: str
     variable: str
     unit: str
     side: str

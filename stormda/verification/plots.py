@@ -74,7 +74,12 @@ def rendered(drawn: "Figure", form: str) -> bytes:
 
 
 def time_series(
-    lines: Mapping[str, tuple[Array, Array]], *, spin_up: int = 0, unit: str = "", title: str = "RMSE and spread"
+    lines: Mapping[str, tuple[Array, Array]],
+    *,
+    spin_up: int = 0,
+    unit: str = "",
+    title: str = "RMSE and spread",
+    times: Array | None = None,
 ) -> bytes:
     """RMSE (solid) and spread (dashed) of every cycle; calibrated ensembles have the two lines together.
 
@@ -83,19 +88,26 @@ def time_series(
         spin_up: first cycles that are not scored; they are shaded.
         unit: of both.
         title: above the figure.
+        times: of the cycles, datetime64 [T]; None: they are numbered.
     """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
 
     drawn = figure(5.4, 3.2)
     axes = drawn.add_subplot()
     for (name, (rmse, spread)), colour in zip(lines.items(), _cycle(len(lines)), strict=True):
-        cycles = np.arange(1, len(rmse) + 1)
+        cycles = np.arange(1, len(rmse) + 1) if times is None else times
         axes.plot(cycles, rmse, color=colour, linewidth=1.4, label=f"{name}: RMSE")
         axes.plot(cycles, spread, color=colour, linewidth=1.1, linestyle="--", label=f"{name}: spread")
     if spin_up:
         axes.axvspan(0.5, spin_up + 0.5, color="0.9", zorder=0, label="spin-up, not scored")
-    axes.set(xlabel="cycle", ylabel=f"[{unit}]" if unit else "", title=title, ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="cycle" if times is None else "", ylabel=f"[{unit}]" if unit else "", title=title, ylim=(0, None))
+    if times is None:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        dates = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(dates)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
     axes.margins(x=0.01)
     tidy(axes)
     drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)

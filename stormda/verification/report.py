@@ -17,7 +17,7 @@ import numpy as np
 from stormda import __version__
 from stormda.grid import Grid
 from stormda.observations import QC, Observations
-from stormda.time import format_time
+from stormda.time import format_time, parse_time
 from stormda.types import Array
 from stormda.variables import Channel
 from stormda.verification.changes import Change
@@ -38,6 +38,7 @@ _TARGETS = {
     "withheld": "Against withheld observations (kept out of the analysis)",
     "used": "Against the observations that were used (a fit, not skill)",
     "truth": "Against the gridded truth (weighted by area)",
+    "radar": "Against radar fields (means of grid boxes, weighted by area)",
 }
 _INTERVALS = {
     "cycles": "blocks of consecutive cycles",
@@ -276,7 +277,7 @@ def _series_pictures(by_cycle: Sequence[Mapping[str, Any]]) -> list[Picture]:
             told = "; ".join(f"{s}: RMSE from {e.min():.4g} to {e.max():.4g} {unit}" for s, (e, _) in lines.items())
             pictures.append(
                 Picture(
-                    time_series(lines, unit=unit, title=title),
+                    time_series(lines, unit=unit, title=title, times=np.array([parse_time(c) for c in cycles])),
                     f"RMSE and spread of {title}, {cycles[0]} to {cycles[-1]}. {told}.",
                 )
             )

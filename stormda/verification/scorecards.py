@@ -17,7 +17,7 @@ from stormda.verification.picture import Picture, Section, Table
 from stormda.verification.plots import png
 from stormda.verification.tally import Key, Tally
 
-_TARGETS = ("truth", "withheld")
+_TARGETS = ("truth", "radar", "withheld")
 _SIDES = ("analysis", "background", "forecast")
 
 

@@ -182,11 +182,12 @@ def _events(events: Sequence[EventScores]) -> Section:
 
 
 def _fractions(summary: Summary) -> Section:
-    columns = ("event", "side", "neighbourhood", "FSS", "95 % interval")
+    columns = ("event", "against", "side", "neighbourhood", "FSS", "95 % interval")
     furthest = max((f.lead for f in summary.fractions), default=0.0)
     rows = tuple(
         (
             f"{f.variable} >= {f.threshold:g} {f.unit}",
+            TARGETS[f.target],
             f.side + (f" +{f.lead:g} h" if f.lead else ""),
             f"{f.width} x {f.width}",
             _words(f.fss),
@@ -195,9 +196,7 @@ def _fractions(summary: Summary) -> Section:
         for f in summary.fractions
         if f.fss.value is not None and f.lead in (0.0, furthest)
     )
-    caption = (
-        "Fractions skill score against the truth: share of points with the event in neighbourhoods of grid points."
-    )
+    caption = "Fractions skill score: share of points with the event in neighbourhoods of grid points."
     return Section("Fractions skill score", (), (Table(caption, columns, rows, 3),) if rows else ())
 
 

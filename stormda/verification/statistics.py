@@ -15,7 +15,7 @@ statistics there are: docs/verification.md.
 Numbers are written to the last digit, so scores from files are scores from ensembles.
 """
 
-__all__ = ["LAYOUT", "Record", "read_facts", "read_record", "write_record"]
+__all__ = ["LAYOUT", "Record", "read_facts", "read_record", "richer", "write_record"]
 
 import json
 from collections.abc import Sequence
@@ -32,8 +32,9 @@ from stormda.store.publish import atomic
 from stormda.time import format_time, parse_time
 from stormda.types import Array
 from stormda.verification.compare import Part
+from stormda.verification.tally import Key
 
-LAYOUT = "statistics-2"
+LAYOUT = "statistics-3"
 _HINT = "remove it: stormda verify writes it again where the analysis is there"
 _WORDS = ("target", "variable", "unit", "side", "region", "source")
 _OWN = (*_WORDS, "lead", "members", "station", "count", "weight", "part")
@@ -111,6 +112,24 @@ def read_facts(path: Path) -> tuple[np.datetime64, int, tuple[str, ...], str]:
         return parse_time(facts["cycle"]), int(facts["split"]), missing, facts["fingerprint"]
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
+
+
+def richer(old: Record, new: Record) -> bool:
+    """Whether an earlier record has every part of a new one, with the same sums, and others besides."""
+    before = {Key.of(p): p for p in old.parts}
+    return len(before) > len(new.parts) and all(
+        (known := before.get(Key.of(p))) is not None and _alike(known, p) for p in new.parts
+    )
+
+
+def _alike(one: Part, other: Part) -> bool:
+    a, b = one.sums.totals, other.sums.totals
+    return (
+        list(one.stations) == list(other.stations)
+        and np.array_equal(one.sums.weight, other.sums.weight)
+        and a.keys() == b.keys()
+        and all(np.array_equal(np.ravel(a[n]), np.ravel(b[n])) for n in a)
+    )
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

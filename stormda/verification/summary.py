@@ -260,7 +260,7 @@ def _fractions(tally: Tally, key: Key) -> Iterable[FractionScore]:
     for name in (n for n in sums.totals if n.startswith("fss")):
         width, threshold = name.removeprefix("fss").split(":")
         score = _scores(sums.only([name]), length, {"fss": lambda own, name=name: fss(own, name)})["fss"]  # type: ignore[misc]
-        where = key.variable, key.unit, key.side, hours(key.lead)
+        where = key.target, key.variable, key.unit, key.side, hours(key.lead)
         yield FractionScore(*where, float(threshold), int(width), score)
 
 

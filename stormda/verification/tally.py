@@ -8,9 +8,9 @@ Sums of files of days, or of processes, are the sums of the whole: parts are add
 a month from daily files is the same to the last digit as one run over the month.
 """
 
-__all__ = ["Key", "Tally"]
+__all__ = ["Key", "Tally", "alone"]
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from stormda.metrics.base import Sums
 from stormda.types import Array
 from stormda.verification.compare import ALL, NO_LEAD, Part
 from stormda.verification.lines import TARGETS
+
+_OTHER = {"background": "analysis", "analysis": "background"}
 
 
 class Key(NamedTuple):
@@ -78,6 +80,26 @@ class Tally:
             if part.region == ALL and not (len(part.stations) == 1 and part.stations[0] == ""):
                 self._stations.setdefault(key, _Stations()).add(part.stations, part.sums)
 
+    def add_alone(self, parts: Iterable[Part]) -> list[str]:
+        """Add parts whose other side is nowhere; leave out those whose other side other times have.
+
+        So background and analysis are compared at the same times. Returns a sentence for what is left out.
+        """
+        there, left = set(self._times), dict[tuple[str, str], dict[str, set[np.datetime64]]]()
+        for part in parts:
+            key = Key.of(part)
+            if key._replace(side=_OTHER[part.side]) not in there:
+                self.add([part])
+            elif part.target in TARGETS and part.region == ALL:
+                names = left.setdefault((part.target, part.side), {})
+                names.setdefault(part.variable, set()).add(part.cycle)
+        return [
+            f"{', '.join(names)}: against {TARGETS[target]} the {_OTHER[side]} is missing at {len(times)} "
+            f"{'time' if len(times) == 1 else 'times'}, which {'is' if len(times) == 1 else 'are'} left out"
+            for (target, side), names in left.items()
+            for times in [set[np.datetime64]().union(*names.values())]
+        ]
+
     def __bool__(self) -> bool:
         return bool(self._times)
 
@@ -96,7 +118,7 @@ class Tally:
         if any(len(own) > 1 for own in self._members.values()):
             told.append(f"ensembles of {', '.join(map(str, sizes))} members: ranks and events are those of the largest")
         uneven: dict[str, list[str]] = {}
-        for key in (k for k in self.keys("withheld", "truth") if k.side == "analysis" and k.region == ALL):
+        for key in (k for k in self.keys("withheld", "truth", "radar") if k.side == "analysis" and k.region == ALL):
             before = self._times.get(key._replace(side="background"), {})
             if before and before.keys() != self._times[key].keys():
                 counts = f"the background is scored {len(before)} times, the analysis {len(self._times[key])} times"
@@ -135,6 +157,13 @@ class Tally:
         order = np.array([found.number[name] for name in names])
         totals = {n: total[order] for n, total in found.sums.totals.items()}
         return names, Sums(found.sums.count[order], found.sums.weight[order], totals)
+
+
+def alone(parts: Sequence[Part]) -> list[Part]:
+    """Backgrounds and analyses of one analysis time without the other, as where a file is damaged."""
+    there = {Key.of(p) for p in parts}
+    scored = [p for p in parts if p.side in _OTHER and p.target in (*TARGETS, "spectra")]
+    return [p for p in scored if Key.of(p)._replace(side=_OTHER[p.side]) not in there]
 
 
 def _moved(sums: Sums, places: Array, count: int) -> Sums:

@@ -90,6 +90,13 @@ def test_a_calibrated_ensemble_has_the_power_of_the_truth_at_every_scale() -> No
     np.testing.assert_allclose(sums["spread"] / sums["error"], 1.0, atol=0.28)
 
 
+def test_the_shortest_wave_of_a_channel_has_its_wavelength() -> None:
+    """(-1)^j along the direction that wraps has a variance of 1 at 2 points; rounding of 40 numbers."""
+    found = power((-1.0) ** np.arange(40) + np.zeros((24, 1)), (False, True))
+    assert found.argmax() == len(found) - 1 and found[-1] == pytest.approx(1.0, abs=1e-12)
+    assert wavelengths((24, 40), (False, True))[-1] == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("waves", [1, 7, 20])
 def test_a_ring_of_points_wraps_whatever_its_other_direction_does(waves: int) -> None:
     """cos(k x) with 1/2 of variance, at the Nyquist wavelength of 2 points with 1; rounding of 40 numbers."""

@@ -197,14 +197,42 @@ def test_a_missing_and_a_broken_file_cost_only_their_part(write_run: WriteRun, t
     result = verify(config)
     assert len(result.missing) == 3 and str(first / "background.nc") in result.missing[0]
     assert "truncated" in result.missing[1]
-    uneven = "msl, t850: against the truth the background is scored 2 times, the analysis 3 times"
-    assert result.missing[2] == uneven  # so the two columns of the table are not of the same times
+    uneven = "msl, t850: against the truth the background is missing at 1 time, which is left out"
+    assert result.missing[2] == uneven  # so the two columns of the table are of the same times
     truth = next(r for r in result.rows if r.target == "truth")
-    assert (
-        truth.n == 3 * 42 and truth.improvement is None
-    )  # the analysis was scored at all three, the background at two
+    assert truth.n == 2 * 42 and truth.cycles == 2 and truth.improvement is not None
     assert next(r for r in result.rows if r.target == "withheld").n == 2 * 10
     assert "background.nc" in Path(result.files[1]).read_text()
+
+
+def test_what_has_no_other_side_at_any_time_is_scored_alone(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, truth=truth_file, against=["truth"], report=False)
+    for cycle in cycle_times(2):
+        (analysis_folder(config, "gaussian", cycle, 0) / "background.nc").unlink()
+    assert all(row.background is None and row.n == 2 * 42 for row in verify(config).rows)
+
+
+def test_what_was_scored_before_a_file_was_damaged_stays(write_run: WriteRun, truth_file: dict[str, object]) -> None:
+    config = write_run(cycles=2, truth=truth_file, report=False)
+    first = verify(config)
+    file = analysis_folder(config, "gaussian", cycle_times(2)[1], 0) / "background.nc"
+    whole = file.read_bytes()
+    file.write_bytes(b"\x89HDF truncated")
+    for _ in range(2):
+        damaged = verify(config)
+        assert damaged.rows == first.rows and any("background.nc" in line for line in damaged.missing)
+    file.write_bytes(whole)
+    assert verify(config).missing == ()
+
+
+def test_a_damaged_newest_analysis_is_told_of_once(
+    write_run: WriteRun, truth_file: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_run(cycles=2, truth=truth_file)
+    (analysis_folder(config, "gaussian", cycle_times(2)[1], 0) / "analysis.nc").write_bytes(b"\x89HDF truncated")
+    with caplog.at_level("WARNING"):
+        verify(config)
+    assert len([r for r in caplog.records if "analysis.nc" in r.getMessage()]) == 1
 
 
 def test_withheld_observations_alone(write_run: WriteRun) -> None:

@@ -37,6 +37,8 @@ def test_scores_are_drawn_and_the_same_twice() -> None:
     rng = np.random.default_rng(1)
     lines = {"storm": (rng.random(30), rng.random(30))}
     assert time_series(lines, spin_up=5, unit="K") == time_series(lines, spin_up=5, unit="K")
+    times = np.datetime64("2019-02-17T00", "s") + np.arange(len(lines["storm"][0])) * np.timedelta64(6, "h")
+    assert time_series(lines, times=times) != time_series(lines)
     assert rank_histogram({"storm": np.ones(9), "kf": np.zeros(9)}, limits={"storm": 0.1}).startswith(PNG)
 
 
