@@ -1,5 +1,6 @@
 """Projects of the tiny world that are cycled: a file of observations a cycle, which arrives when a test says so."""
 
+import ctypes
 import importlib
 import json
 import os
@@ -161,6 +162,54 @@ def die_at(point: str, leaving: bool) -> None:
 def small_files(size: int) -> None:
     """No file of this process grows beyond so many bytes: a disk that is full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def read_only_at(point: str, run: Path) -> None:
+    """Patch this process so that the run folder becomes a read-only file system as it enters a function.
+
+    Nobody else sees that: the mount is in a namespace of this process, and goes with it.
+    """
+    module, *path, name = point.split(".")
+    owner: Any = importlib.import_module(_MODULES[module])
+    for part in path:
+        owner = getattr(owner, part)
+    whole = getattr(owner, name)
+
+    def meets(*arguments: Any, **options: Any) -> Any:
+        setattr(owner, name, whole)
+        _make_read_only(run)
+        return whole(*arguments, **options)
+
+    setattr(owner, name, meets)
+
+
+def can_mount() -> bool:
+    """Whether this machine lets a process have mounts of its own; asked in a child."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _own_mounts()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+_NEWNS, _READ_ONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 0x20000, 1, 32, 4096, 16384, 1 << 18  # of sched.h and mount.h
+
+
+def _own_mounts() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEWNS) or libc.mount(None, b"/", None, ctypes.c_ulong(_REC | _PRIVATE), None):
+        raise OSError(ctypes.get_errno(), "no mounts of its own")
+
+
+def _make_read_only(folder: Path) -> None:
+    _own_mounts()
+    libc, path = ctypes.CDLL(None, use_errno=True), os.fsencode(folder)
+    for flags in (_BIND, _REMOUNT | _BIND | _READ_ONLY):
+        if libc.mount(path, path, None, ctypes.c_ulong(flags), None):
+            raise OSError(ctypes.get_errno(), "it cannot be mounted")
 
 
 def hanging(deaf: bool) -> None:

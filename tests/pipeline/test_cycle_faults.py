@@ -19,7 +19,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cycle_world import POINTS, Project, cycle_child, die_at, hanging, slow_sampling, small_files
+from cycle_world import (
+    POINTS,
+    Project,
+    can_mount,
+    cycle_child,
+    die_at,
+    hanging,
+    read_only_at,
+    slow_sampling,
+    small_files,
+)
 from tiny_world import FIRST, TIMES, World, stamp
 
 from stormda.pipeline.cycle import catch_up
@@ -158,6 +168,12 @@ class Bench:
         code = self.ended(self.start(prepare=partial(small_files, size)))
         assert code in (0, 1), self.talk()
 
+    def protect(self, point: str = "") -> None:
+        """The file system becomes read-only as a function is entered."""
+        point = point or str(self.random.choice(POINTS))
+        code = self.ended(self.start(prepare=partial(read_only_at, point, self.project.run)))
+        assert code == 0 or (code == 1 and "FATAL ERROR" in self.talk()), self.talk()
+
     def damage(self) -> None:
         """The observations are cut short, or rubbish; then they come whole."""
         file = self.project.folder / "obs" / f"{self.k}.csv"
@@ -208,10 +224,19 @@ def test_killed_at_random_moments(bench: Bench) -> None:
     bench.judge()
 
 
+@pytest.mark.skipif(not can_mount(), reason="this machine lets nobody mount")
+def test_a_file_system_that_becomes_read_only(bench: Bench) -> None:
+    """The call says so or had nothing left to write, nothing is lost, and the next one finishes."""
+    for point in POINTS:
+        bench.trial("read-only", partial(bench.protect, point))
+    bench.judge()
+
+
 TRIALS: dict[str, tuple[int, Callable[[Bench], None]]] = {
     "SIGKILL": (200, partial(Bench.kill, number=signal.SIGKILL)),
     "SIGTERM": (60, partial(Bench.kill, number=signal.SIGTERM)),
     "disk full": (30, Bench.fill),
+    "read-only": (30, Bench.protect),
     "corrupt input": (30, Bench.damage),
     "clock jump": (30, Bench.jump),
     "three at once": (30, Bench.crowd),
@@ -223,6 +248,8 @@ TRIALS: dict[str, tuple[int, Callable[[Bench], None]]] = {
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", TRIALS)
 def test_the_fault_matrix(bench: Bench, kind: str) -> None:
+    if kind == "read-only" and not can_mount():
+        pytest.skip("this machine lets nobody mount")
     trials, disturb = TRIALS[kind]
     for _ in range(trials):
         bench.trial(kind, partial(disturb, bench))
