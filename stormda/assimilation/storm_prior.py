@@ -149,7 +149,7 @@ class StormPrior:
         """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
         past = self._batched(history)
         if self.background is None:
-            here = self.model.guess(*self._there(*past), layout=self.layout).gaussian()
+            here: Gaussian = self.model.guess(*self._there(*past), layout=self.layout).gaussian()
             return replace(here, mean=here.mean.cpu(), modes=here.modes.cpu(), covariance=here.covariance.cpu())
         known = None if history.covariance is None else history.covariance[None]
         guess: Guess = self.background(*past, self._season(time), known, self.layout)

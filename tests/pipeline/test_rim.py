@@ -13,7 +13,15 @@ from stormda.store.analysis import read_analysis
 
 Run = Callable[..., Ended]
 RIM = ("storm.rim.width=2", "storm.rim.coarse=2", "storm.rim.error=0.02", "history.frames=1")
-TRAINED = (*RIM, "train.steps=120", "train.validate_every=60", "train.members=0", "storm.background_modes=0")
+TRAINED = (
+    *RIM,
+    "train.steps=300",
+    "train.warm_up=10",
+    "train.learning_rate=5e-3",
+    "train.validate_every=300",
+    "train.members=0",
+    "storm.background_modes=0",
+)
 ALONE = ("assimilate", "--method", "storm", "--ensemble", "8", "--cycle", stamp(FIRST), *RIM)
 
 
