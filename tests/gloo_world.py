@@ -28,7 +28,7 @@ def ranks(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any
         for r in alive:
             processes[r].kill()
         failures = [path.read_text() for path in sorted(Path(folder).glob("failed-*"))]
-        assert not failures, failures[0]
+        assert not failures, "\n".join(failures)
         assert not alive, f"processes {alive} did not end"
         return [torch.load(Path(folder) / f"result-{r}", weights_only=False) for r in range(count)]
 

@@ -60,7 +60,7 @@ def gmres(
         norm = dot(w, w).sqrt()
         if not bool(torch.isfinite(norm).all()):
             raise FloatingPointError("a matrix product is not finite")
-        column = torch.zeros_like(v[:, : k + 1, 0])
+        column = v.new_zeros(len(v), k + 1)
         for _ in range(2):  # Orthogonalise twice: once is not enough in float32.
             projection = dot(v[:, : k + 1], w[:, None])
             column = column + projection
