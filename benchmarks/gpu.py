@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import worlds
+from posterior import Posterior, posterior_rows
 
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.nn.flops import forward_flops
@@ -35,6 +36,7 @@ from stormda.training.rollout import Rollout
 PART = 15 << 20  # bytes of a part of a checkpoint
 RESERVE = 45.0  # s for the last validation and for writing
 BEGUN = monotonic()
+WEIGHTS = Path(__file__).parent.parent / "stormda" / "weights"
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def passes() -> Passes:
     return Passes(tuple(rows))
 
 
-Piece = Training | Measurement | Passes | Pair | Copy
+Piece = Training | Measurement | Passes | Posterior | Pair | Copy
 
 QUEUE: dict[str, Piece] = {
     "sqg-demo": Training(lambda _, device: worlds.sqg(device), network(4, 64, 4, 32), settings(40_000), modes=64,
@@ -174,6 +176,7 @@ QUEUE: dict[str, Piece] = {
     "europe": Training(from_file("europe"), network(1, 64, 3, 32), settings(12_000, 2e-3, 0.1)),
     "attention": attention(),
     "passes": passes(),
+    "posterior": Posterior(),
     **copies(),
     **attention_pair("sqg64", 64, 64, tile=4, halo=2),
     **attention_pair("sqg128", 128, 16, tile=8, halo=4),
@@ -263,6 +266,17 @@ def one_pass(asked: dict[str, Any]) -> dict[str, float]:
     return asdict(cost) | {"tokens": tokens, "tokens_per_second": tokens / cost.seconds, "share": share}
 
 
+def posterior(name: str, piece: Posterior, carry: Path, out: Path, device: str, stop: Callable[[], bool]) -> bool:
+    """Draw what is not drawn yet."""
+    known = carry / name / "card.json"
+    rows: list[dict[str, Any]] = json.loads(known.read_text())["rows"] if known.exists() else []
+    rows += posterior_rows(piece, WEIGHTS, device, len(rows), stop)
+    finished = len(rows) == 5
+    write_json(out / "card.json", {"name": name, "device": _called(device), "finished": finished, "rows": rows})
+    print(json.dumps(rows), flush=True)
+    return finished
+
+
 def comparison(name: str, piece: Pair, carry: Path, out: Path, device: str) -> bool:
     """Compare two trainings that are finished; leaves a card."""
     if missing := [part for part in (piece.model, piece.reference) if not _finished(carry / part)]:
@@ -335,6 +349,13 @@ def smoke(folder: Path) -> None:
             assert not all_passes(name, two, folder, _made(folder / name), "cpu", _calls(1))
             assert all_passes(name, two, folder, _made(folder / name), "cpu", lambda: False)
             assert all(row["share"] > 0 for row in json.loads((folder / name / "card.json").read_text())["rows"])
+            continue
+        if isinstance(piece, Posterior):
+            least = Posterior("lorenz96-40", few=2, many=4, batch=2, steps=2, observations=20, size=(16, 1, 2, 4))
+            assert not posterior(name, least, folder, _made(folder / name), "cpu", _calls(2))
+            assert posterior(name, least, folder, _made(folder / name), "cpu", lambda: False)
+            rows = json.loads((folder / name / "card.json").read_text())["rows"]
+            assert [row.get("apart_max") for row in rows[:2]] == [0.0, 0.0] and len(rows[-1]["costliest"]) == 3
             continue
         if isinstance(piece, Pair):
             trained = QUEUE[piece.model]
@@ -449,6 +470,8 @@ def main() -> None:
             measurements(name, piece, given.carry, out, device, stop)
         elif isinstance(piece, Passes):
             all_passes(name, piece, given.carry, out, device, stop)
+        elif isinstance(piece, Posterior):
+            posterior(name, piece, given.carry, out, device, stop)
         elif isinstance(piece, Pair):
             comparison(name, piece, given.carry, out, device)
         elif isinstance(piece, Copy):
