@@ -9,7 +9,7 @@ __all__ = ["FILTERS", "Problem", "Settings", "analysis", "background", "forecast
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from stormda.assimilation.baselines.letkf import letkf
 from stormda.assimilation.baselines.localisation import Places, default_radius, nearby
 from stormda.assimilation.ensemble import draw, noise
 from stormda.assimilation.ensemble_prior import EnsemblePrior
-from stormda.assimilation.inflation import inflated
+from stormda.assimilation.inflation import Inflated, inflated
 from stormda.assimilation.posterior import guided
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.assimilation.window import Window
@@ -76,7 +76,7 @@ class Settings:
     """How ensembles are drawn: everything that is not the problem.
 
     `own` are the members of this rank; None: all. `layout` is how a member is spread over processes; prior and problem
-    are then of this process's part.
+    are then of this process's part. `found` is filled with what was estimated while drawing, for the provenance.
     """
 
     members: int
@@ -95,6 +95,7 @@ class Settings:
     inflation: str = "none"
     own: range | None = None
     layout: Layout = WHOLE
+    found: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: "Config", sampler: Sampler) -> "Settings":
@@ -120,7 +121,7 @@ class Settings:
         """For the provenance."""
         names = ("members", "seed", "batch", "steps", "rho", "sigma_min", "sigma_max")
         own: dict[str, Any] = asdict(self.langevin) if self.langevin.corrections else {}
-        own |= {} if self.inflation == "none" else {"inflation": self.inflation}
+        own |= {} if self.inflation == "none" else {"inflation": self.inflation, **self.found}
         return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}, **own}
 
 
@@ -161,6 +162,8 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
         return _filter(method, prior, problem, settings), None
     if settings.inflation == "innovations" and not isinstance(prior, (GaussianPrior, Window)):
         prior = inflated(prior, problem)
+        if isinstance(prior, Inflated):
+            settings.found["background variance factor"] = prior.scale
     fusion = _fusion(prior, problem)
     posterior = guided(prior, problem, settings.guidance, fusion, settings.layout)
     error = smallest_error(problem, prior, settings.layout)

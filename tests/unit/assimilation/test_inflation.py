@@ -130,7 +130,9 @@ def test_an_analysis_believes_observations_that_contradict_a_background_too_sure
     none = Settings(20, 0, 20, dpm2m, 24, 7.0, None, 100.0, GuidanceConfig())
     error = {}
     for kind in ("none", "innovations"):
-        ensemble, _ = methods.analysis("storm", base, problem, replace(none, inflation=kind))
+        settings = replace(none, inflation=kind, found={})
+        ensemble, _ = methods.analysis("storm", base, problem, settings)
+        assert (settings.facts().get("background variance factor", 1.0) > 100) == (kind == "innovations")  # 4 / 0.01
         error[kind] = float((ensemble.mean(dim=0).double() - x[0]).flatten()[:300].square().mean().sqrt())
     # Gains V / (V + R) of 0.1 and 0.98: of the error of 2 nine tenths are left, and the noise of 0.3; the mean of 20
     # draws adds 0.3 / sqrt(20) = 0.07; 300 values know a size to 4 %, five times of which are 20 %.
