@@ -64,7 +64,7 @@ def is_statistics(path: Path) -> bool:
 
 def _row(tally: Tally, key: Key) -> list[str]:
     total = tally.by_time(key)[1].together()
-    side = key.side + (f" +{hours(key.lead):g} h" if key.lead else "")
+    side = key.side + (f" {hours(key.lead):+g} h" if key.lead else "")
     own = [key.target, f"{key.variable} [{key.unit}]" if key.unit else key.variable, side, key.region]
     own += [key.source or "-", str(tally.members(key)), f"{total.count[0]:.0f}"]
     if all(name in total.totals for name in ("error", "squared_error", "crps")):

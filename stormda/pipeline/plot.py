@@ -260,7 +260,8 @@ def _rank_names(source: Source) -> list[str]:
 
 
 def _rank_keys(source: Source) -> list[Key]:
-    return [k for k in source.tally.keys("truth", "withheld", "radar", "used") if k.region == ALL and k.side != "forecast"]
+    keys = source.tally.keys("truth", "withheld", "radar", "used")
+    return [k for k in keys if k.region == ALL and k.side in ("background", "analysis")]
 
 
 def _ranks(source: Source, wanted: Wanted) -> "Figure":
@@ -278,7 +279,7 @@ def _spectrum_names(source: Source) -> list[str]:
 
 def _spectrum(source: Source, wanted: Wanted) -> "Figure":
     keys = [k for k in source.tally.keys("spectra") if k.variable == wanted.of]
-    own = min(keys, key=lambda k: ("analysis", "background", "forecast").index(k.side))
+    own = min(keys, key=lambda k: ("analysis", "background", "reanalysis", "forecast").index(k.side))
     total = source.tally.by_time(own)[1].together()
     powers = {name: total.mean(f"power_{name}")[0] for name in POWERS}
     title = f"power spectrum of {own.variable}, {own.side}"

@@ -25,7 +25,7 @@ from stormda.pipeline.verify_score import NO_TRUTH, Job, analysed, find_jobs, fi
 from stormda.pipeline.verify_truth import Reference, optional, read_reference, scoring_of, tell
 from stormda.store.provenance import provenance
 from stormda.store.publish import write_json, write_text
-from stormda.time import format_time, stamp
+from stormda.time import format_time, hours, stamp
 from stormda.types import Progress, silent
 from stormda.verification.compare import NO_LEAD, Part, Scoring
 from stormda.verification.lines import Line, Row, Summary
@@ -49,6 +49,7 @@ class VerifyResult:
         cycles: analysis times that are scored, in order.
         splits: seeds of the choice of withheld stations.
         members: of the largest ensemble.
+        step: hours from one analysis time to the next.
         rows: background beside analysis, a row a target and variable.
         more: by lead, region, hour and station; events, innovations, spectra.
         missing: what was not there or not readable, one sentence each.
@@ -59,6 +60,7 @@ class VerifyResult:
     cycles: tuple[str, ...]
     splits: tuple[int, ...]
     members: int
+    step: float
     rows: tuple[Row, ...]
     more: Summary
     missing: tuple[str, ...]
@@ -67,7 +69,7 @@ class VerifyResult:
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """For people: title, columns, rows; background and analysis beside each other as `background > analysis`."""
         columns = ["target", "variable", "n", "RMSE", "bias", "CRPS", "spread/skill", "improvement"]
-        ahead = [_ahead(line) for line in self.more.by_lead if line.side == "forecast"]
+        ahead = [_ahead(line, self.step) for line in self.more.by_lead if line.lead]
         return f"{self.lead()} {self.how()}", columns, [_cells(row) for row in self.rows] + ahead
 
     def lead(self) -> str:
@@ -115,6 +117,7 @@ def verify(
         cycles=tuple(map(format_time, tally.cycles())),
         splits=tuple(tally.splits()),
         members=max(map(tally.members, tally.keys())),
+        step=hours(config.archive.step),
         rows=overview(tally),
         more=summarise(tally),
         missing=tuple(missing),
@@ -204,7 +207,7 @@ def _wanted(config: Config, scoring: Scoring, part: Part) -> bool:
     if part.target == "balance":
         return True
     leads = config.verify.leads
-    return (not leads or part.lead == NO_LEAD or part.lead in leads) and scoring.wants(part.variable)
+    return (not leads or part.lead <= NO_LEAD or part.lead in leads) and scoring.wants(part.variable)
 
 
 def _snapshot(config: Config, job: Job, reference: Reference, missing: Sequence[str]) -> Snapshot | None:
@@ -295,10 +298,11 @@ def _cells(row: Row) -> list[str]:
     return [row.target, name, str(row.n), *scores]
 
 
-def _ahead(line: Line) -> list[str]:
-    """A forecast in the same columns."""
+def _ahead(line: Line, step: float) -> list[str]:
+    """A forecast, or a reanalysis by how many later analyses it has seen, in the same columns."""
+    when = f"+{line.lead:g} h" if line.lead > 0 else f"{line.side}, {-line.lead / step:g} later"
     scores = [number(line.scores[name].value) for name in ("rmse", "bias", "crps", "spread_skill")]
-    return [f"{line.target} +{line.lead:g} h", f"{line.variable} [{line.unit}]", str(line.n), *scores, "-"]
+    return [f"{line.target} {when}", f"{line.variable} [{line.unit}]", str(line.n), *scores, "-"]
 
 
 def _plural(word: str, count: int) -> str:

@@ -1,4 +1,5 @@
-"""Score one analysis time: read its background, its analysis, its feedback and the forecasts that are valid then.
+"""Score one analysis time: read its background, its analysis, its feedback, its reanalysis and the forecasts that are
+valid then.
 
 What an analysis time adds to the scores is kept in its statistics file; it is made again where a file that it was made
 of has changed, where something was missing, or where other scores are asked for.
@@ -23,9 +24,10 @@ from stormda.operators.build import build_operator
 from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
 from stormda.pipeline.verify_radar import NO_RADAR, RadarFields
 from stormda.pipeline.verify_truth import Reference, on_grid, optional, tell
+from stormda.pipeline.window import REANALYSIS
 from stormda.store.analysis import Analysis, read_analysis
 from stormda.store.feedback import Feedback, read_feedback
-from stormda.time import format_time
+from stormda.time import format_time, parse_time
 from stormda.types import Array
 from stormda.variables import Channel
 from stormda.verification.balance import balances, shocks
@@ -46,19 +48,19 @@ _SIDES = ("background", "analysis")
 
 @dataclass(frozen=True)
 class Forecast:
-    """A forecast that is valid at the time of a job.
+    """A forecast that is valid at the time of a job, or the reanalysis of that time.
 
     Args:
-        lead: how far ahead.
+        lead: how far ahead; None: of a reanalysis, whose file says until when it has seen observations.
         path: the file.
-        before: the file of the step before it, for H between them.
+        before: the file of the step before it, for H between them; None: there is none.
         start: of a second step, the analysis that it began from; else None.
         scored: whether its lead is asked for; a second step shows the shock in any case.
     """
 
-    lead: np.timedelta64
+    lead: np.timedelta64 | None
     path: Path
-    before: Path
+    before: Path | None
     start: Path | None = None
     scored: bool = True
 
@@ -94,6 +96,8 @@ def analysed(config: Config, method: str) -> list[tuple[np.datetime64, int]]:
 def find_jobs(config: Config, method: str) -> dict[tuple[np.datetime64, int], Job]:
     """All that could be scored, by analysis time and split: analyses, forecasts, statistics whose files are gone."""
     forecasts = _forecasts(config, method)
+    for time, again in _reanalyses(config, method).items():
+        forecasts.setdefault(time, []).insert(0, again)
     found = {*analysed(config, method), *forecasts}
     return {
         (cycle, split): Job(
@@ -165,18 +169,26 @@ def score(config: Config, job: Job, reference: Reference, scoring: Scoring, rada
         if ensemble.time != job.cycle:
             tell(f"{forecast.path} is valid at {format_time(ensemble.time)}, not as its name says", missing)
             continue
+        side, lead = "reanalysis" if forecast.lead is None else "forecast", _lead(forecast, ensemble)
         if forecast.scored:
-            parts += _against_truth(job, "forecast", ensemble, reference, scoring, missing, forecast.lead)
-            parts += _against_radar(job, "forecast", ensemble, radar, scoring, missing, forecast.lead)
+            parts += _against_truth(job, side, ensemble, reference, scoring, missing, lead)
+            parts += _against_radar(job, side, ensemble, radar, scoring, missing, lead)
         if forecast.scored and feedback is not None and targets:
-            parts += _observed(config, job, forecast, ensemble, feedback, targets, scoring, missing)
-        if forecast.start is not None:
+            parts += _observed(config, job, forecast.before, side, lead, ensemble, feedback, targets, scoring, missing)
+        if forecast.start is not None and forecast.before is not None:
             parts += _shocks(job, forecast.start, forecast.before, ensemble, missing)
     if "truth" in config.verify.against and job.cycle not in reference.truth:
         missing.append(f"{NO_TRUTH} {format_time(job.cycle)}")
     if radar is not None and not len(radar.rows(job.cycle)):
         missing.append(f"{NO_RADAR} {format_time(job.cycle)}")
     return Record(job.cycle, job.split, tuple(parts), tuple(missing), fingerprint(config, job))
+
+
+def _lead(forecast: Forecast, ensemble: Analysis) -> np.timedelta64:
+    """How far ahead; of a reanalysis, from its last observations back to its time."""
+    if forecast.lead is not None:
+        return forecast.lead
+    return ensemble.time - parse_time(ensemble.attributes.get("observations_until", format_time(ensemble.time)))
 
 
 def _against_truth(
@@ -235,17 +247,19 @@ def _shocks(job: Job, start: Path, before: Path, second: Analysis, missing: list
 def _observed(
     config: Config,
     job: Job,
-    forecast: Forecast,
+    path: Path | None,
+    side: str,
+    lead: np.timedelta64,
     ensemble: Analysis,
     feedback: Feedback,
     targets: Sequence[str],
     scoring: Scoring,
     missing: list[str],
 ) -> list[Part]:
-    """The parts of a forecast at the observations that the analysis of that time found good."""
+    """The parts of an ensemble at the observations that its analysis found good; `path` is a step before."""
     good = (feedback.observations["qc"] == QC.USED) & np.isfinite(feedback.observations["error"])
     observations = feedback.observations.where(good)
-    before = optional(lambda: read_analysis(forecast.before), missing)
+    before = None if path is None else optional(lambda: read_analysis(path), missing)
     previous = None if before is None else (before.time, np.asarray(before.mean, dtype=np.float64))
     state = ensemble.state
     operator, flagged, rows = build_operator(
@@ -257,15 +271,7 @@ def _observed(
         part
         for target in targets
         for part in against_observations(
-            target,
-            "forecast",
-            members,
-            flagged,
-            state.channels,
-            job.cycle,
-            job.split,
-            scoring=scoring,
-            lead=forecast.lead,
+            target, side, members, flagged, state.channels, job.cycle, job.split, scoring=scoring, lead=lead
         )
     ]
 
@@ -294,6 +300,18 @@ def _forecasts(config: Config, method: str) -> dict[tuple[np.datetime64, int], l
             if match and (scored or first is not None):
                 found.setdefault((start + lead, split), []).append(Forecast(lead, path, steps[-1], first, scored))
             steps.append(path)
+    return found
+
+
+def _reanalyses(config: Config, method: str) -> dict[tuple[np.datetime64, int], Forecast]:
+    """Of the analysis times that were drawn again, with the newest file of the time before for H between them."""
+    found, step = {}, config.archive.step
+    for time, split in _named(config.run / "analyses" / method, config.quality.withhold.seeds):
+        path = analysis_folder(config, method, time, split) / REANALYSIS
+        if path.is_file():
+            folder = analysis_folder(config, method, time - step, split)
+            before = next((f for f in (folder / REANALYSIS, folder / "analysis.nc") if f.is_file()), None)
+            found[time, split] = Forecast(None, path, before)
     return found
 
 

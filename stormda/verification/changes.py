@@ -52,7 +52,7 @@ class Change:
     @property
     def name(self) -> str:
         """Such as `t850, analysis` or `t850, forecast +24 h`."""
-        return f"{self.variable}, {self.side}" + (f" +{self.lead:g} h" if self.lead else "")
+        return f"{self.variable}, {self.side}" + (f" {self.lead:+g} h" if self.lead else "")
 
 
 def compare(own: Tally, other: Tally, key: Key) -> Change | None:

@@ -90,12 +90,12 @@ class Part:
         target: `truth`, `radar`, `withheld`, `used`, `innovations`, `spectra` or `balance`.
         variable: a channel's name, or that of an observed variable and level.
         unit: of the vocabulary.
-        side: `background`, `analysis`, `forecast`, or `increment` of a balance.
+        side: `background`, `analysis`, `reanalysis`, `forecast`, or `increment` of a balance.
         cycle, split: the analysis time that all of it is valid at, and the choice of withheld stations.
         members: M.
         sums: G groups.
         stations: [G], their names; one empty name for fields.
-        lead: of a forecast.
+        lead: of a forecast; of a reanalysis below zero, from its last observations back to its time.
         region: `all` or its name.
         source: of the observations, where they are told apart.
     """

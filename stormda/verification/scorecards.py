@@ -18,7 +18,7 @@ from stormda.verification.plots import png
 from stormda.verification.tally import Key, Tally
 
 _TARGETS = ("truth", "radar", "withheld")
-_SIDES = ("analysis", "background", "forecast")
+_SIDES = ("analysis", "background", "reanalysis", "forecast")
 
 
 def cards_of(own: Tally, others: Mapping[str, Tally]) -> dict[str, list[Change]]:

@@ -45,10 +45,12 @@ def _leads(lines: Sequence[Line]) -> Section:
         ahead = sorted((line for line in own if line.side != "background"), key=lambda line: line.lead)
         drawn = {name: _band([line.lead for line in ahead], ahead, name.lower()) for name in ("RMSE", "CRPS")}
         title = f"{variable} against {TARGETS[target]}"
-        told = "; ".join(f"+{line.lead:g} h {_words(line.scores['rmse'])}" for line in ahead)
+        told = "; ".join(f"{line.lead:+g} h {_words(line.scores['rmse'])}" for line in ahead)
         data = score_lines(drawn, label="lead time [h], 0 is the analysis", unit=unit, title=title)
         pictures.append(Picture(data, f"RMSE and CRPS of {title} by lead time, RMSE in {unit}: {told}."))
     text = "The analysis (lead 0) and the forecasts from it; bars are 95 % intervals, where there is enough data."
+    if any(line.lead < 0 for line in lines):
+        text += " Below 0: the reanalysis, drawn again with observations of so many hours more."
     return Section("By lead time", tuple(pictures[:_FIGURES]), text=text)
 
 
@@ -86,7 +88,7 @@ def _regions(lines: Sequence[Line]) -> Section:
     for line in sorted(lines, key=lambda line: (line.region != ALL, line.region)):
         if line.target == "used":
             continue
-        s, side = line.scores, line.side + (f" +{line.lead:g} h" if line.lead else "")
+        s, side = line.scores, line.side + (f" {line.lead:+g} h" if line.lead else "")
         numbers = (_words(s["rmse"]), _interval(s["rmse"]), *(_words(s[n]) for n in ("bias", "crps", "spread_skill")))
         name = f"{line.variable} [{line.unit}]"
         rows.append((line.region, name, TARGETS[line.target], side, str(line.n), *numbers))
@@ -131,7 +133,7 @@ def _events(events: Sequence[EventScores]) -> Section:
     for name in dict.fromkeys((e.target, e.variable, e.unit, e.threshold) for e in told):
         chosen = [e for e in told if (e.target, e.variable, e.unit, e.threshold) == name]
         curves = {
-            e.side + (f" +{e.lead:g} h" if e.lead else ""): tuple(
+            e.side + (f" {e.lead:+g} h" if e.lead else ""): tuple(
                 _array(c) for c in (e.probability, e.observed, e.share, e.false_alarm, e.hit)
             )
             for e in chosen
@@ -164,7 +166,7 @@ def _events(events: Sequence[EventScores]) -> Section:
         (
             f"{e.variable} >= {e.threshold:g} {e.unit}",
             TARGETS[e.target],
-            e.side + (f" +{e.lead:g} h" if e.lead else ""),
+            e.side + (f" {e.lead:+g} h" if e.lead else ""),
             str(e.n),
             f"{100 * (e.frequency or 0.0):.2g} %",
             *(_words(e.scores[n]) for n in names),
@@ -188,7 +190,7 @@ def _fractions(summary: Summary) -> Section:
         (
             f"{f.variable} >= {f.threshold:g} {f.unit}",
             TARGETS[f.target],
-            f.side + (f" +{f.lead:g} h" if f.lead else ""),
+            f.side + (f" {f.lead:+g} h" if f.lead else ""),
             f"{f.width} x {f.width}",
             _words(f.fss),
             _interval(f.fss),
@@ -205,7 +207,7 @@ def _spectra(spectra: Sequence[Spectrum]) -> Section:
     for variable, unit in dict.fromkeys((s.variable, s.unit) for s in spectra):
         own = [s for s in spectra if s.variable == variable]
         furthest = max(s.lead for s in own)
-        shown = {s.side + (f" +{s.lead:g} h" if s.lead else ""): s for s in own if s.lead in (0.0, furthest)}
+        shown = {s.side + (f" {s.lead:+g} h" if s.lead else ""): s for s in own if s.lead in (0.0, furthest)}
         last = shown.get("analysis") or next(iter(shown.values()))
         powers = {"truth": _array(last.truth)} | {f"members, {side}": _array(s.members) for side, s in shown.items()}
         errors = {f"error, {last.side}": _array(last.error), f"spread, {last.side}": _array(last.spread)}

@@ -47,7 +47,7 @@ METRICS: dict[str, Metric] = {
 }
 _NEEDED = ("error", "absolute_error", "squared_error", "crps", "variance", "anomalies")  # by METRICS
 _TARGETS = tuple(TARGETS)
-_SIDES = ("background", "analysis", "increment", "forecast")
+_SIDES = ("background", "analysis", "reanalysis", "increment", "forecast")
 
 
 def summarise(tally: Tally) -> Summary:
@@ -70,7 +70,7 @@ def summarise(tally: Tally) -> Summary:
 
 def overview(tally: Tally) -> tuple[Row, ...]:
     """Background beside analysis over the whole domain: a row for each target and variable, in the targets' order."""
-    keys = [k for k in tally.keys(*_TARGETS) if k.region == ALL and k.side != "forecast"]
+    keys = [k for k in tally.keys(*_TARGETS) if k.region == ALL and k.side in ("background", "analysis")]
     named = sorted(dict.fromkeys((k.target, k.variable) for k in keys), key=lambda name: _TARGETS.index(name[0]))
     return tuple(_row(tally, [k for k in keys if (k.target, k.variable) == name]) for name in named)
 

@@ -45,6 +45,31 @@ def test_later_observations_come_in(run: Callable[..., Ended], world: World, tmp
     assert np.mean([(a.spread / scale) ** 2 for a in again]) < np.mean([(a.spread / scale) ** 2 for a in first])
 
 
+def test_reanalyses_are_scored(run: Callable[..., Ended], world: World, tmp_path: Path) -> None:
+    options = "--method", "kf", "window.frames=3", *FEW
+    assert run("assimilate", *CYCLES, *options).code == 0
+    ended = run("verify", *options, "--json")
+    assert ended.code == 0, ended.err
+    lines = [line for line in json.loads(ended.out)["more"]["by_lead"] if line["side"] == "reanalysis"]
+    # The first two times were drawn again with two later analyses, the third with one: twelve and six hours.
+    seen = {(line["target"], line["lead"]): line["cycles"] for line in lines}
+    assert seen == {(target, lead): n for target in ("truth", "withheld") for lead, n in ((-12.0, 2), (-6.0, 1))}
+    (line,) = (x for x in lines if (x["target"], x["variable"], x["lead"]) == ("truth", "t2m", -12.0))
+    found = [a for split in (0, 1) for a in analyses(tmp_path, "kf", "reanalysis.nc", split)[:2]]
+    error = np.array([a.mean[1] - x for a, x in zip(found, [*world.truth[FIRST : FIRST + 2, 1]] * 2, strict=True)])
+    weight = np.cos(np.deg2rad(np.asarray(found[0].state.grid.latitude)))[:, None] * np.ones(error.shape[1:])
+    wanted = np.sqrt(np.average((error**2).mean(axis=0), weights=weight))
+    # Weights are areas of boxes between middle latitudes, the cosine to 1 %; files are rounded to 1e-3 of the error.
+    assert line["scores"]["rmse"]["value"] == pytest.approx(wanted, rel=0.01)
+    table = run("verify", *options).out
+    assert "withheld reanalysis, 2 later" in table and "truth reanalysis, 1 later" in table
+    # A window more: the third time has seen two later analyses now, and only its scores change.
+    assert run("assimilate", "--cycle", stamp(FIRST + 4), *options).code == 0
+    again = json.loads(run("verify", *options, "--json").out)["more"]["by_lead"]
+    counts = {(x["side"], x["lead"]): x["cycles"] for x in again if x["target"] == "truth"}
+    assert (counts["reanalysis", -12.0], counts["reanalysis", -6.0]) == (3, 1)
+
+
 def test_analyses_are_those_of_the_filter(run: Callable[..., Ended], tmp_path: Path) -> None:
     assert run("assimilate", *CYCLES, "--method", "kf", "window.frames=3", "window.stride=2").code == 0
     windowed = [a.mean for a in analyses(tmp_path, "kf", "analysis.nc")]
