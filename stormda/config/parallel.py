@@ -11,5 +11,5 @@ class ParallelConfig(Section):
     """Several processes (srun, mpiexec, torchrun) on a mesh of ensemble x tile x shard."""
 
     ensemble: int | None = Field(None, ge=1, description="that members or samples are divided among; empty: all")
-    tile: int = Field(1, ge=1, description="that one member is cut among; more than 1 is not possible here yet")
+    tile: int = Field(1, ge=1, description="that one member of method storm is cut among; elsewhere 1")
     shard: int = Field(1, ge=1, description="that the weights are divided among, in training; elsewhere 1")

@@ -4,6 +4,9 @@ Members are divided in whole micro-batches, in their order: with b of them, rank
 (r + 1) b // R. The last bit of a matrix product depends on how many members are in it, so with whole micro-batches the
 members have the same bits for any number of ranks.
 
+Where one member is cut (`Shape.tile`), the ranks that hold its parts draw the same members together: they have one
+`rank` along the axis `ensemble`, and the first of them speaks for them.
+
 What rank 0 reads, `spread` gives to all. Where one rank fails within any of these, the others are interrupted
 (`stormda.distributed.watch`), so nobody has to ask whether all went well. `ALONE` is one process.
 """
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
 
 T = TypeVar("T")
 
@@ -28,16 +32,34 @@ class World:
     Args:
         rank, size: along the mesh axis `ensemble`.
         group: of torch, along that axis; None: one process.
+        mesh: all ranks; None: one process.
+        part, parts: which of the ranks that draw the same members together this is, and how many they are.
     """
 
     rank: int = 0
     size: int = 1
     group: "ProcessGroup | None" = None
+    mesh: "DeviceMesh | None" = None
+    part: int = 0
+    parts: int = 1
+
+    @classmethod
+    def of(cls, mesh: "DeviceMesh") -> "World":
+        """This process on a mesh (`stormda.distributed.mesh.device_mesh`)."""
+        ensemble, tile, shard = mesh["ensemble"], mesh["tile"], mesh["shard"]
+        part = tile.get_local_rank() * shard.size() + shard.get_local_rank()
+        parts = tile.size() * shard.size()
+        return cls(ensemble.get_local_rank(), ensemble.size(), ensemble.get_group(), mesh, part, parts)
 
     @property
     def leads(self) -> bool:
         """Whether this is the one that reads, publishes and talks."""
-        return self.rank == 0
+        return self.rank == 0 and self.part == 0
+
+    @property
+    def processes(self) -> int:
+        """All of them."""
+        return self.size * self.parts
 
     def share(self, members: int, batch: int) -> range:
         """The numbers of the members that this rank draws, whole micro-batches of `batch`; may be empty."""
@@ -47,17 +69,17 @@ class World:
 
     def spread(self, make: Callable[[], T]) -> T:
         """What rank 0 makes, on every rank."""
-        if self.size == 1:
+        if self.processes == 1:
             return make()
         import torch.distributed as dist
 
         box: list[Any] = [make() if self.leads else None]
-        dist.broadcast_object_list(box, group=self.group, group_src=0)
+        dist.broadcast_object_list(box, src=0)
         made: T = box[0]
         return made
 
     def gather(self, x: "Tensor") -> "Tensor":
-        """The rows [m, ...] of all ranks, in their order, on every rank: for what is small, as H(x) is."""
+        """The rows [m, ...] of all ranks along `ensemble`, in order, on every rank: for what is small, as H(x) is."""
         if self.size == 1:
             return x
         import torch
@@ -73,7 +95,7 @@ class World:
         return torch.cat([part[:n] for part, n in zip(parts, rows, strict=True)])
 
     def sum(self, x: "Tensor") -> "Tensor":
-        """The sum over the ranks, on every rank."""
+        """The sum over the ranks along `ensemble`, on every rank."""
         if self.size == 1:
             return x
         import torch.distributed as dist
@@ -84,10 +106,10 @@ class World:
 
     def wait(self) -> None:
         """Until all ranks are here."""
-        if self.size > 1:
+        if self.processes > 1:
             import torch.distributed as dist
 
-            dist.barrier(group=self.group)
+            dist.barrier()
 
 
 ALONE = World()

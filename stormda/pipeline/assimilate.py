@@ -2,11 +2,13 @@
 
 Several processes divide the members of methods that draw by diffusion. Rank 0 reads and publishes; what it read all
 ranks have, and H of all members, so that each of them checks the same observations against the same background.
+Several of them may hold one member in parts (`stormda.pipeline.parts`).
 """
 
 __all__ = ["AssimilateResult", "CycleResult", "assimilate"]
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,10 +23,12 @@ from stormda.assimilation import methods
 from stormda.assimilation.baselines.localisation import Places
 from stormda.assimilation.prior import Prior
 from stormda.config import Config
+from stormda.diffusion.history import History
 from stormda.distributed.world import ALONE, World
 from stormda.errors import AnalysisRejected, InputMissing
 from stormda.observations import QC, Observations
 from stormda.operators.correlate import decorrelation
+from stormda.operators.part import owned, part_operator
 from stormda.operators.stack import Stack
 from stormda.pipeline import build
 from stormda.pipeline.bias import find_bias, learned_from
@@ -33,6 +37,7 @@ from stormda.pipeline.history import Past, find_past
 from stormda.pipeline.nwp import told_rim
 from stormda.pipeline.nwp_error import elsewhere
 from stormda.pipeline.observed import observe
+from stormda.pipeline.parts import parts_of, possible
 from stormda.pipeline.product import Job, Product, publish, tally
 from stormda.pipeline.window import draw_window
 from stormda.quality.bias import correct, estimate
@@ -120,18 +125,19 @@ def assimilate(
         AnalysisRejected: an analysis failed its sanity check; what was published before stays.
     """
     method = config.assimilate.method
-    if world.size > 1 and method not in _DIVIDED:
+    possible(config)
+    if world.processes > 1 and method not in _DIVIDED:
         log.info("%s is the work of one process; the others wait", method)
         whole = partial(assimilate, config, cycles, instead=instead, prior=prior, dry_run=dry_run, progress=progress)
         return world.spread(whole)
     given = config.assimilate.prior is not None
     own = None if given else prior or _prior(config, world)
-    seeds = config.quality.withhold.seeds
+    parts, seeds = parts_of(own, world, config.assimilate.batch), config.quality.withhold.seeds
     jobs = []
     for cycle in sorted(cycles):
         known = own or build.prior(config, method, cycle)
         known = told_rim(config, known, config.assimilate.rim, cycle, "assimilate.rim")
-        jobs += [Job(config, known, cycle, split, instead, world) for split in seeds]
+        jobs += [Job(config, known, cycle, split, instead, world, parts) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
     for number, job in enumerate(jobs):
@@ -194,25 +200,26 @@ def _draw(
 
     z is standardised, x = decode(z) physical; H acts on x, so that H(decode(z)) is what the posterior sees.
     """
-    config, prior, cycle, world = job.config, job.prior, job.cycle, job.world
-    clock = [perf_counter()]
+    config, prior, cycle, world, parts = job.config, job.parts.prior(job.prior), job.cycle, job.world, job.parts
+    clock, history = [perf_counter()], past.history.part(parts.layout)
     settings = methods.Settings.of(config, build.sampler(config))
-    settings = replace(settings, own=world.share(settings.members, settings.batch) if world.size > 1 else None)
-    decode = prior.normaliser.decoder(cycle)
-    z_background = _background(job, past, settings, backgrounds)
+    own = world.share(settings.members, settings.batch) if world.size > 1 else None
+    settings = replace(settings, own=own, layout=parts.layout)
+    decode = prior.normaliser.decoder(cycle, parts.layout)
+    z_background = _background(job, prior, history, settings, backgrounds)
     background = decode(z_background)
     clock.append(perf_counter())
 
-    seen = observe(config, prior, cycle, past, observations, background, world)
+    seen = observe(config, prior, cycle, past, observations, background, world, parts)
     operator, observations, rows, checked = seen.operator, seen.observations, seen.rows, seen.checked
 
     clock.append(perf_counter())
     keep = (checked["qc"] == QC.USED) & ~checked["withheld"]
     if job.instead is not None:
         checked = checked.replace(qc=np.where(keep, np.int32(QC.NOT_ASSIMILATED), checked["qc"]))
-        z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
+        z_analysis, carry = z_background, methods.forecast_covariance(prior, history, cycle)
     elif keep.any() or config.assimilate.background is not None:
-        problem = _problem(config, cycle, past, z_background, operator.subset(keep), checked.where(keep), decode)
+        problem = _problem(job, history, z_background, operator.subset(keep), checked.where(keep), decode)
         state = world.spread(lambda: elsewhere(config, prior, job.method, cycle))
         problem = replace(problem, elsewhere=state)
         if not keep.any():
@@ -220,7 +227,7 @@ def _draw(
         z_analysis, carry = methods.analysis(job.method, prior, problem, settings)
     else:
         _none(config, cycle)
-        z_analysis, carry = z_background, methods.forecast_covariance(prior, past.history, cycle)
+        z_analysis, carry = z_background, methods.forecast_covariance(prior, history, cycle)
     _sane(z_analysis, "analysis", job)
     analysis = decode(z_analysis)
     clock.append(perf_counter())
@@ -232,7 +239,7 @@ def _draw(
         carry=carry,
         observations=_merge(observations, checked, rows),
         hx_background=_scatter(seen.background, rows, n),
-        hx_analysis=_scatter(world.gather(operator(analysis)).numpy(), rows, n),
+        hx_analysis=_scatter(world.gather(parts.h(operator, analysis)).numpy(), rows, n),
         history=past.origin,
         settings=settings,
         bias=learned_from(config, bias, seen.checked, seen.background),
@@ -240,37 +247,44 @@ def _draw(
     )
 
 
-def _background(job: Job, past: Past, settings: methods.Settings, drawn: dict[str, Tensor]) -> Tensor:
-    """The prior's members of this rank [m, C, H, W], standardised; `drawn` remembers those of the last history.
+def _background(
+    job: Job, prior: Prior, history: History, settings: methods.Settings, drawn: dict[str, Tensor]
+) -> Tensor:
+    """The prior's members of this rank [m, C, H, W], or its part, standardised; `drawn` remembers the last history's.
 
     Members share their noise between splits, so that at a cold start every split has the same background.
     """
-    key = f"{job.cycle} {job.split}" if bool(past.history.mask.any()) else f"{job.cycle} cold start"
+    key = f"{job.cycle} {job.split}" if bool(history.mask.any()) else f"{job.cycle} cold start"
     if key not in drawn:
         drawn.clear()
-        drawn[key] = methods.background(job.prior, past.history, job.cycle, settings)
+        drawn[key] = methods.background(prior, history, job.cycle, settings)
     _sane(drawn[key], "background", job)
     return drawn[key]
 
 
 def _problem(
-    config: Config,
-    cycle: np.datetime64,
-    past: Past,
+    job: Job,
+    history: History,
     background: Tensor,
     operator: Stack,
     used: Observations,
     decode: Mapping2,
 ) -> methods.Problem:
-    """The observations that are used, in standardised space, so that their errors are not correlated."""
+    """The observations that are used, or this process's share, in standardised space, with uncorrelated errors."""
     variance = torch.as_tensor(used["error"] ** 2) + operator.extra_variance
-    sources = config.observations.sources
+    sources = job.config.observations.sources
     lengths = {(s, v): error.correlation for s, source in sources.items() for v, error in source.errors.items()}
+    h: Mapping2 = operator
     apart = decorrelation(used, variance, lengths)
+    if job.parts.several:
+        layout, shape = job.parts.layout, job.parts.shape
+        own = owned(operator, layout, shape, [rows for rows, _ in apart.blocks])
+        used, variance = used.where(own), variance[torch.as_tensor(own)]
+        apart, h = decorrelation(used, variance, lengths), part_operator(operator.subset(own), layout, shape)
     return methods.Problem(
-        time=cycle,
-        history=past.history,
-        operator=lambda z: apart(operator(decode(z))),
+        time=job.cycle,
+        history=history,
+        operator=lambda z: apart(h(decode(z))),
         y=apart(torch.tensor(used["value"])),
         variance=variance,
         background=background,
@@ -330,9 +344,9 @@ def _sane(ensemble: Tensor, what: str, job: Job) -> None:
     """The members of all ranks must be finite, their mean within `assimilate.limit` climatological sd."""
     hint, time = "the products that were published before are untouched", format_time(job.cycle)
     mean = job.world.sum(ensemble.sum(dim=0, dtype=torch.float64)) / job.config.assimilate.ensemble
-    if not bool(torch.isfinite(mean).all()):
+    worst = float(job.parts.layout.max(mean.abs().nan_to_num(nan=math.inf).max()))
+    if not math.isfinite(worst):
         raise AnalysisRejected(f"the {what} of {time} is not finite", hint=hint)
-    worst = float(mean.abs().max())
     if worst > job.config.assimilate.limit:
         raise AnalysisRejected(
             f"the {what} of {time} is {worst:.1f} climatological standard deviations from normal",

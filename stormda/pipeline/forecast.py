@@ -6,7 +6,7 @@ the analyses of all methods, whose forecasts then differ by nothing but where th
 
 __all__ = ["ForecastResult", "forecast"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -22,6 +22,7 @@ from stormda.errors import ConfigError, InputMissing
 from stormda.pipeline import build
 from stormda.pipeline.layout import analysis_folder, forecast_folder
 from stormda.pipeline.nwp import told_rim
+from stormda.pipeline.parts import parts_of
 from stormda.pipeline.shared import shared_folder, shared_members
 from stormda.store.analysis import member_count, read_analysis, write_analysis
 from stormda.time import format_time, hours
@@ -58,7 +59,8 @@ def forecast(
     """Forecast from the analysis of `cycle` to `lead`.
 
     Each member goes on from its own analysis: its history is that one state, known exactly; what it cannot know of the
-    next step is drawn by the prior. So the ranks of `world` have a share of the members each, and read no others.
+    next step is drawn by the prior. So the ranks of `world` have a share of the members each, and read no others;
+    several of them may hold one member in parts.
 
     Raises:
         InputMissing: there is no analysis of that cycle.
@@ -75,6 +77,8 @@ def forecast(
     if count < 1:
         raise ConfigError(f"the lead is shorter than a step of the prior, {hours(prior.step):g} h", hint="--lead 72h")
     settings = methods.Settings.of(config, build.sampler(config))
+    parts = parts_of(prior, world, settings.batch)
+    settings = replace(settings, layout=parts.layout)
     folder = forecast_folder(config, method, cycle, split)
     names = tuple(f"forecast_{round(hours(k * prior.step)):03d}h.nc" for k in range(1, count + 1))
     members = member_count(source)
@@ -83,7 +87,8 @@ def forecast(
     rows, columns = prior.grid.within(analysis.state.grid)
     fields = analysis.state.values[..., rows[:, None], columns]
     if not dry_run:
-        z = torch.as_tensor(prior.normaliser.encode(fields, np.asarray([cycle]))).to(torch.float32)
+        place = parts.layout.part(prior.grid.shape)
+        z = torch.as_tensor(prior.normaliser.encode(fields, np.asarray([cycle]))[..., *place]).to(torch.float32)
         past = z[:, None].repeat(1, prior.frames, 1, 1, 1)
         known = torch.zeros(prior.frames, dtype=torch.bool)
         with shared_folder(world, folder) as temporary:
@@ -92,9 +97,10 @@ def forecast(
                 time = cycle + k * prior.step
                 known = torch.cat([known[1:], torch.ones(1, dtype=torch.bool)])
                 told = told_rim(config, prior, config.forecast.rim, time, "forecast.rim")
-                z = _advance(told, past, known, time, settings, own)
+                z = _advance(parts.prior(told), past, known, time, settings, own)
                 past = torch.cat([past[:, 1:], z[:, None]], dim=1)
-                x = shared_members(world, temporary, **{name: prior.normaliser.decoder(time)(z)})
+                own_part = prior.normaliser.decoder(time, parts.layout)(z)
+                x = shared_members(world, temporary, parts, **{name: own_part})
                 if not world.leads:
                     continue
                 write_analysis(

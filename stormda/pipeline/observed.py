@@ -17,6 +17,7 @@ from stormda.operators.build import build_operator, surface_height
 from stormda.operators.stack import Stack
 from stormda.pipeline.history import Past
 from stormda.pipeline.inputs import resolver
+from stormda.pipeline.parts import UNCUT, Parts
 from stormda.quality.climatology import Climate
 from stormda.quality.dynamic import run_dynamic
 from stormda.quality.superob import superob
@@ -52,10 +53,11 @@ def observe(
     observations: Observations,
     background: Tensor,
     world: World = ALONE,
+    parts: Parts = UNCUT,
 ) -> Observed:
     """Build H, check the observations against H of the background [M, C, H, W], and merge dense reports.
 
-    Each rank of `world` has its members of the background, and all have H of all of them.
+    Each rank of `world` has its members of the background, or its part of them, and all have H of all of them.
     """
     previous = None if past.time is None or past.mean is None else (past.time, past.mean)
 
@@ -64,8 +66,11 @@ def observe(
             rows, prior.grid, prior.channels, config.operators, cycle, previous, past.error, resolve=resolver(config)
         )
 
+    def h(operator: Stack) -> Array:
+        return world.gather(parts.h(operator, background)).numpy()
+
     operator, observations, rows = built(observations)
-    hx = world.gather(operator(background)).numpy()
+    hx = h(operator)
     used = observations.take(rows)
     climate, surface = _climate(config, prior, cycle, used), _surface(config, prior, used)
     checked = run_dynamic(used, config.quality.dynamic, hx, surface, climate, cycle)
@@ -83,7 +88,7 @@ def observe(
         observations=Observations.concat([observations, new]),
         rows=np.append(rows, len(observations) + new_rows),
         checked=Observations.concat([both.where(there), new.take(new_rows)]),
-        background=np.concatenate([hx, world.gather(own(background)).numpy()], axis=1),
+        background=np.concatenate([hx, h(own)], axis=1),
     )
 
 

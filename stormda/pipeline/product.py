@@ -31,6 +31,7 @@ from stormda.pipeline.bias import bias_file, write_bias
 from stormda.pipeline.history import BASIS
 from stormda.pipeline.layout import analysis_folder
 from stormda.pipeline.nwp import nwp_inputs
+from stormda.pipeline.parts import UNCUT, Parts
 from stormda.pipeline.shared import shared_folder, shared_members
 from stormda.quality.report import counts
 from stormda.store.analysis import write_analysis
@@ -52,6 +53,7 @@ class Job:
         split: the seed that withholds stations.
         instead: why the background is published in the place of the analysis; None: it is not.
         world: the processes that draw it.
+        parts: how those of one member hold it.
     """
 
     config: Config
@@ -60,6 +62,7 @@ class Job:
     split: int
     instead: str | None = None
     world: World = ALONE
+    parts: Parts = UNCUT
 
     @property
     def method(self) -> str:
@@ -82,7 +85,7 @@ class Product:
     """One analysis that was drawn.
 
     Args:
-        background, analysis: the members of this rank [m, C, H, W] in physical units.
+        background, analysis: the members of this rank [m, C, H, W], or its part of them, in physical units.
         carry: [R, R], error covariance of the analysis in EOF coordinates; None where it is not known.
         observations: all N of the window, with their final QC codes.
         hx_background, hx_analysis: H(x) of each member of all ranks [M, N], NaN where an observation has no operator.
@@ -112,7 +115,8 @@ def publish(job: Job, product: Product) -> None:
         OutputError: the folder cannot be written.
     """
     with shared_folder(job.world, job.folder) as folder:
-        members = shared_members(job.world, folder, background=product.background, analysis=product.analysis)
+        own = {"background": product.background, "analysis": product.analysis}
+        members = shared_members(job.world, folder, job.parts, **own)
         if job.world.leads:
             _write(folder, job, product, members)
 
@@ -181,7 +185,7 @@ def _facts(job: Job, product: Product) -> dict[str, Any]:
         "split_seed": job.split,
         "seed": job.config.assimilate.seed,
         "members": product.settings.members,
-        "processes": job.world.size,
+        "processes": job.world.processes,
         "history": product.history,
         "seconds": dict(product.seconds),
         "counts": dict.fromkeys(job.config.observations.sources, {}) | counts(product.observations),

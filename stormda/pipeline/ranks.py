@@ -58,17 +58,14 @@ def together(config: "Config") -> Iterator[World]:
             yield ALONE
             return
         if job.ranks.rank == 0:
-            _enough(config, size)
-        yield World(job.ranks.rank, size, device_mesh(shape, job.device).get_group("ensemble"))
+            _enough(config, shape.ensemble)
+        yield World.of(device_mesh(shape, job.device))
 
 
 def _possible(shape: Shape) -> None:
-    for axis in ("tile", "shard"):
-        if getattr(shape, axis) > 1:
-            what = (
-                f"parallel.{axis}={getattr(shape, axis)}: members are divided among processes, and nothing else is yet"
-            )
-            raise ConfigError(what, key=f"parallel.{axis}", hint=f"parallel.{axis}=1")
+    if shape.shard > 1:
+        what = f"parallel.shard={shape.shard}: weights are divided among processes in training alone"
+        raise ConfigError(what, key="parallel.shard", hint="parallel.shard=1")
 
 
 def _enough(config: "Config", ranks: int) -> None:

@@ -3,7 +3,8 @@
 No rank ever holds all members. Each writes its own as they are into a part below the hidden folder of the product,
 which all ranks reach (so `run_dir` is on a file system that they share); rank 0 goes through the parts member by
 member, in order, and compresses them into NetCDF as it does with members of its own. So the file is the same to the
-last bit for any number of ranks, and appears when all of it is there.
+last bit for any number of ranks, and appears when all of it is there. Where a member is cut, the first of the ranks
+that hold it gets it whole and writes it, one micro-batch after another.
 """
 
 __all__ = ["shared_folder", "shared_members"]
@@ -18,6 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from stormda.distributed.world import World
+from stormda.pipeline.parts import UNCUT, Parts
 from stormda.store.publish import atomic_folder
 from stormda.types import Array
 
@@ -34,31 +36,55 @@ def shared_folder(world: World, path: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         folder = world.spread(lambda: stack.enter_context(atomic_folder(path)))
         yield folder
-        if world.leads and world.size > 1:
+        if world.leads and world.processes > 1:
             shutil.rmtree(folder / _PARTS)
 
 
-def shared_members(world: World, folder: Path, **ensembles: Tensor) -> dict[str, Iterable[Array]]:
+def shared_members(world: World, folder: Path, cut: Parts = UNCUT, **ensembles: Tensor) -> dict[str, Iterable[Array]]:
     """The members of all ranks by name of the ensemble, to be gone through once, by rank 0.
 
     Args:
         world: the ranks.
         folder: of `shared_folder`.
-        ensembles: the members of this rank [m, C, H, W], physical.
+        cut: how the ranks that draw the same members hold them.
+        ensembles: the members of this rank [m, C, H, W], or its part of them, physical.
     """
     parts = folder / _PARTS
-    if world.size > 1:
+    if world.processes > 1:
         parts.mkdir(exist_ok=True)
-    if not world.leads:
-        for name, x in ensembles.items():
+    for name, x in ensembles.items():
+        if cut.several:
+            _join(None if world.part else _part(parts, name, world.rank), cut, x)
+        elif world.rank > 0 and world.part == 0:
             np.save(_part(parts, name, world.rank), x.numpy())
     world.wait()
-    return {name: chain((member.numpy() for member in x), _others(world, parts, name)) for name, x in ensembles.items()}
+    if cut.several:
+        return {name: _written(parts, name, range(world.size)) for name in ensembles}
+    others = range(1, world.size)
+    return {
+        name: chain((member.numpy() for member in x), _written(parts, name, others)) for name, x in ensembles.items()
+    }
 
 
-def _others(world: World, parts: Path, name: str) -> Iterator[Array]:
-    """The members of the other ranks, in order; a file is mapped, not read whole, and then removed."""
-    for rank in range(1, world.size):
+def _join(path: Path | None, cut: Parts, x_MCHW: Tensor) -> None:
+    """Make the members whole, and write them where this rank is to."""
+    shape, file = (*x_MCHW.shape[:2], *cut.shape), None
+    if path is not None:
+        file = np.lib.format.open_memmap(path, "w+", x_MCHW.numpy().dtype, shape) if len(x_MCHW) else None
+        if file is None:
+            np.save(path, x_MCHW.new_zeros(shape).numpy())
+    first = 0
+    for whole in cut.wholes(x_MCHW):
+        if file is not None:
+            file[first : first + len(whole)] = whole.numpy()
+        first += len(whole)
+    if file is not None:
+        file.flush()
+
+
+def _written(parts: Path, name: str, ranks: range) -> Iterator[Array]:
+    """The members that ranks have written, in order; a file is mapped, not read whole, and then removed."""
+    for rank in ranks:
         yield from np.load(part := _part(parts, name, rank), mmap_mode="r")
         part.unlink()
 

@@ -13,12 +13,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_world import FIRST, World, child, hidden, stamp, visible
 
+from stormda.observations import QC
+from stormda.store.analysis import read_analysis
+from stormda.store.feedback import read_feedback
+
 DRAW = ("assimilate", "--cycle", stamp(FIRST), "--cycle", stamp(FIRST + 1))
 SMALL = ("quality.withhold.seeds=[0]", "assimilate.ensemble=10", "assimilate.batch=4")  # 4 + 4 + 2 members
+TRAIN = ("storm.tile=2", "storm.halo=1", "train.steps=20", "train.validate_every=20", "train.members=0")
 PROMPT = 60.0  # s until a job has ended whose rank was killed; the others would work and wait for much longer
 
 
@@ -79,7 +85,7 @@ def facts(path: Path) -> dict[str, Any]:
 def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a few steps, whose draws are as hard to repeat as good ones."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    codes, said = started(again(world, run, "train", "train.steps=4", "train.validate_every=4"), 1, run.parent)
+    codes, said = started(again(world, run, "train", *TRAIN), 1, run.parent)
     assert codes == [0], said
     return run / "weights.safetensors"
 
@@ -121,6 +127,44 @@ def test_a_method_that_is_not_divided_is_drawn_by_one_of_them(world: World, tmp_
         assert codes == [0] * size, said
     same(tmp_path / "one", tmp_path / "two", "analyses")
     assert "letkf is the work of one process" in said[0]
+
+
+def alike(one: Path, many: Path, kind: str) -> None:
+    """The same observations are used and rejected, and fields differ by 1e-3 of their standard deviation at most.
+
+    In float32 a step rounds to 1e-7, which the solver may increase by its condition, some 1e3.
+    """
+    assert visible(one / kind) == visible(many / kind) != set()
+    assert hidden(many) == set()
+    for name in sorted(visible(one / kind)):
+        a, b = one / kind / name, many / kind / name
+        if a.name == "feedback.nc":
+            seen, found = read_feedback(a), read_feedback(b)
+            assert np.array_equal(seen.observations["qc"], found.observations["qc"])
+            assert (seen.observations["qc"] == QC.USED).sum() > 50
+        elif a.suffix == ".nc":
+            x, y = read_analysis(a), read_analysis(b)
+            sd = x.state.values.std(axis=(0, 2, 3), keepdims=True)
+            assert (np.abs(x.state.values - y.state.values) <= 1e-3 * sd).all(), name
+            assert (x.carry is None) == (y.carry is None)
+            if x.carry is not None and y.carry is not None:
+                assert np.abs(x.carry - y.carry).max() <= 1e-3 * np.abs(x.carry).max()
+        elif a.name == "provenance.json":
+            assert facts(a) == facts(b)
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("alone", ["storm"], indirect=True)
+def test_members_in_two_parts(world: World, alone: tuple[list[str], Path], tmp_path: Path, size: int) -> None:
+    """With 4 ranks members are divided as well."""
+    words, one = alone
+    for verb, kind in ((DRAW, "analyses"), (("forecast", "--cycle", stamp(FIRST), "--lead", "12h"), "forecasts")):
+        codes, said = started(again(world, tmp_path / "run", *verb, *words, "parallel.tile=2"), size, tmp_path)
+        assert codes == [0] * size, said
+        assert said[1:] == [""] * (size - 1)
+        alike(one, tmp_path / "run", kind)
+    made = (tmp_path / "run" / "analyses").glob("*/*/provenance.json")
+    assert [json.loads(path.read_text())["processes"] for path in made] == [size, size]
 
 
 def die_in_posterior(rank: int) -> None:

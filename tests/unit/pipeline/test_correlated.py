@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from stormda.config import load
+from stormda.diffusion.history import History
 from stormda.errors import ConfigError
 from stormda.observations import Observations
 from stormda.operators.correlate import decorrelation
 from stormda.pipeline import assimilate
+from stormda.pipeline.parts import UNCUT
 
 TIME = np.datetime64("2020-01-01T00:00:00")
 SONDES = "files: [a.bufr], kind: bufr, report: temp"
@@ -40,11 +42,10 @@ def observations() -> Observations:
 
 def test_levels_of_a_report_are_decorrelated() -> None:
     config = load(None, [OVERRIDE], {"channels": ["t850"]})
-    past: Any = SimpleNamespace(history=None)
+    job: Any = SimpleNamespace(config=config, cycle=TIME, parts=UNCUT)
     operator: Any = Values()
-    problem = assimilate._problem(
-        config, TIME, past, torch.zeros(2, 1, 1, 4), operator, observations(), lambda z: 2 * z
-    )
+    none = History.none(1, (1, 1, 4))
+    problem = assimilate._problem(job, none, torch.zeros(2, 1, 1, 4), operator, observations(), lambda z: 2 * z)
     variance = torch.tensor([0.99, 0.49, 0.49, 0.49]).double()
     torch.testing.assert_close(problem.variance, variance)
     apart = decorrelation(observations(), variance, {("sondes", "t"): 0.4})
