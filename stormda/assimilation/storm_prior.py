@@ -3,16 +3,16 @@
 Where no frame of history is there, the same network is the climatological prior of the season and hour.
 """
 
-__all__ = ["StormPrior", "bounded"]
+__all__ = ["Blocks", "StormPrior", "bounded"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stormda.assimilation.prior import signature_of
 from stormda.diffusion.background import BackgroundError, widened
@@ -30,6 +30,19 @@ from stormda.nn.weights import Weights, load_weights
 from stormda.normaliser import Normaliser
 from stormda.types import Denoise, Mapping2
 from stormda.variables import Channel
+
+
+_BLOCKS = "network.blocks."
+
+
+class Blocks(Protocol):
+    """How processes hold the blocks of a network together."""
+
+    def block(self, *arguments: Any) -> nn.Module:
+        """One of them, without its weights."""
+
+    def fill(self, network: nn.Module, path: Path) -> None:
+        """Read the weights of all of them from a file."""
 
 
 @dataclass(eq=False)
@@ -59,24 +72,27 @@ class StormPrior:
     basis: str | None = None
 
     @classmethod
-    def load(cls, path: Path, *, channels: Sequence[str] | None = None) -> "StormPrior":
+    def load(
+        cls, path: Path, *, channels: Sequence[str] | None = None, blocks: Blocks | None = None
+    ) -> "StormPrior":
         """Read a weights file.
 
         Args:
             path: the file.
             channels: names that the job expects, in their order.
+            blocks: of a network that processes hold together; None: this one holds it.
 
         Raises:
             InputMissing: no such file.
             CheckpointError: damaged, or of other channels or another architecture.
         """
-        weights = load_weights(path)
+        weights = load_weights(path, None if blocks is None else _BLOCKS)
         have = [c.name for c in weights.channels]
         if channels is not None and list(channels) != have:
             what = f"the weights are for channels {', '.join(have)}, not {', '.join(channels)}"
             raise CheckpointError(what, file=path, key="storm.weights", hint="stormda train, or change channels")
         try:
-            return cls.of(weights)
+            return cls.of(weights, blocks, path)
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             what = "the tensors of the weights do not fit their architecture"
             raise CheckpointError(
@@ -84,20 +100,26 @@ class StormPrior:
             ) from error
 
     @classmethod
-    def of(cls, weights: Weights) -> "StormPrior":
-        """Build the network and fill it."""
-        t = weights.tensors
+    def of(cls, weights: Weights, blocks: Blocks | None = None, path: Path | None = None) -> "StormPrior":
+        """Build the network and fill it; the tensors of `blocks` are those of the file."""
+        t, made = weights.tensors, {} if blocks is None else {"block": blocks.block}
         network = Storm(
             len(weights.channels),
             weights.grid.shape,
             t["network.static"],
             periodic=weights.grid.periodic,
             **weights.architecture,
+            **made,
         )
         guess = LinearGuess(**{name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
         model = EDM(network, guess)
-        model.load_state_dict({name: value for name, value in t.items() if not name.startswith("background.")})
+        own = {name: value for name, value in t.items() if not name.startswith("background.")}
+        absent = set(model.load_state_dict(own, strict=blocks is None).missing_keys)
         model.requires_grad_(False).eval()
+        if blocks is not None and path is not None:
+            if odd := sorted(name for name in absent if not name.startswith(_BLOCKS)):
+                raise KeyError(odd[0])
+            blocks.fill(network, path)
         frames = int(weights.architecture["frames"])
         losses = _losses(weights.card, "loss at "), _losses(weights.card, "cold loss at ")
         about = {n.removeprefix("background."): value for n, value in t.items() if n.startswith("background.")}
@@ -108,7 +130,7 @@ class StormPrior:
         )  # fmt: skip
 
     def on(self, device: str, precision: torch.dtype | None = None) -> "StormPrior":
-        """The same with its network on a device, and products within it in another precision; all else stays."""
+        """Move its network to a device, and round products within it to another precision; returns itself."""
         self.model.to(device).precision = precision
         return self
 

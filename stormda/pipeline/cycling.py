@@ -44,7 +44,16 @@ from stormda.time import format_time
 from stormda.training.rim import coarse
 from stormda.types import Array, Progress, silent
 
-_ELSEWHERE = {"name", "run_dir", "train", "verify", "quality", "nwp", "forecast", "parallel"}  # sections that no twin reads
+_ELSEWHERE = {
+    "name",
+    "run_dir",
+    "train",
+    "verify",
+    "quality",
+    "nwp",
+    "forecast",
+    "parallel",
+}  # sections that no twin reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
 _STAGES = ("cycling", "networks", "onestep", "twin_window", "worlds")
 
@@ -241,7 +250,7 @@ def _rim(config: Config, prior: Prior, seed: int) -> Callable[[Prior, Array, np.
         assert isinstance(prior, StormPrior)
         z = torch.as_tensor(normaliser.encode(truth_CHW[None], np.asarray([time]))).float()
         g = torch.Generator().manual_seed(stream("rim", seed, format_time(time)))
-        return bounded(prior, coarse(z, made.factor, made.error, g)[0])
+        return bounded(prior, coarse(z, made.factor, made.error, g, made.periodic)[0])
 
     return tell
 

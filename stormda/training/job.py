@@ -35,7 +35,8 @@ from stormda.types import Progress, silent
 
 _SIGMA_MIN = 0.02
 _ABOVE = 5.0  # sigma_max in units of the leading EOF's standard deviation
-_FREE = ("steps", "minutes", "checkpoint_every", "validate_every", "patience")  # may differ when a training goes on
+# May differ when a training goes on.
+_FREE = ("steps", "minutes", "checkpoint_every", "validate_every", "patience", "compile")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +187,8 @@ def train_storm(
     share = job.rollout.share
     validate = Validation(held, names, density, weights_HW, job.seed, job.members, longer=longer, share=share)
     talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "team": team}
-    outcome = fit(model, objective, validate, job.settings, folder, job=job.fingerprint(), **talk)
+    whole = job.fingerprint() + ("" if precision is None else f"\nprecision: {precision}")
+    outcome = fit(model, objective, validate, job.settings, folder, job=whole, **talk)
     tensors = {name: value.detach().cpu() for name, value in team.gather(model.state_dict()).items()}
     if outcome.finished and job.background_modes:
         levels = density.sigma_min, density.sigma_max

@@ -39,18 +39,47 @@ class Rim:
         """The strip of each state, standardised; None where there is no rim."""
         if self.width == 0:
             return None
-        field = coarse(x_BCHW, self.factor, self.error, g)
+        field = coarse(x_BCHW, self.factor, self.error, g, self.periodic)
         told = torch.rand(len(x_BCHW), 1, 1, 1, generator=g, device=g.device) >= dropout
         height, width = x_BCHW.shape[-2:]
-        return Strip(field, told & rim((height, width), self.width, self.periodic).to(told.device))
+        known = rim((height, width), self.width, self.periodic).to(x_BCHW.device)
+        return Strip(field, told.to(x_BCHW.device) & known)
 
 
 NO_RIM = Rim()
 
 
-def coarse(x_BCHW: Tensor, factor: int, error: float, g: torch.Generator) -> Tensor:
-    """Averages over blocks of `factor` x `factor` points (fewer at the ends) with an error, linear between them."""
-    factors = [min(factor, n) for n in x_BCHW.shape[-2:]]
-    blocks = functional.avg_pool2d(x_BCHW, factors, ceil_mode=True, count_include_pad=False)
+def coarse(
+    x_BCHW: Tensor, factor: int, error: float, g: torch.Generator, periodic: tuple[bool, bool] = (False, False)
+) -> Tensor:
+    """Averages over blocks of `factor` x `factor` points with an error, linear between their centres.
+
+    Beyond the outermost centres the line goes on, where a coarser model that covers more would have its next point.
+    """
+    n, m = (min(factor, size) for size in x_BCHW.shape[-2:])
+    blocks = functional.avg_pool2d(x_BCHW, (n, m), ceil_mode=True, count_include_pad=False)
     blocks = blocks + error * torch.randn(blocks.shape, generator=g, device=g.device).to(blocks)
-    return functional.interpolate(blocks, size=x_BCHW.shape[-2:], mode="bilinear", align_corners=False)
+    rows, columns = (
+        _between(size, block, wraps).to(blocks)
+        for size, block, wraps in zip(x_BCHW.shape[-2:], (n, m), periodic, strict=True)
+    )
+    return rows @ blocks @ columns.T
+
+
+def _between(size: int, block: int, wraps: bool) -> Tensor:
+    """Linear weights [size, blocks] of the centres of the blocks at every point of an axis."""
+    first = torch.arange(0, size, block)
+    centre = (first + (first + block).clamp_max(size) - 1) / 2
+    number = torch.arange(len(first))
+    if len(first) == 1:
+        return torch.ones(size, 1)
+    if wraps:
+        centre = torch.cat([centre[-1:] - size, centre, centre[:1] + size])
+        number = torch.cat([number[-1:], number, number[:1]])
+    point = torch.arange(size)
+    right = torch.searchsorted(centre, point.to(centre)).clamp(1, len(centre) - 1)
+    share = (point - centre[right - 1]) / (centre[right] - centre[right - 1])
+    weights = torch.zeros(size, len(first))
+    weights[point, number[right - 1]] += 1 - share
+    weights[point, number[right]] += share
+    return weights

@@ -14,10 +14,23 @@ def g(seed: int = 0) -> torch.Generator:
 
 def test_a_constant_stays_and_small_scales_go() -> None:
     constant = torch.full((1, 1, 10, 14), 3.0)  # 14 is no multiple of 4: the last block is narrower
-    # A mean of four equal float32 numbers, and linear weights that sum to 1, are right to a few units in the last place.
+    # Means of equal float32 numbers, and linear weights that sum to 1, are right to a few units in the last place.
     assert torch.allclose(coarse(constant, 4, 0.0, g()), constant, atol=4 * 3.0 * torch.finfo(torch.float32).eps)
     checkers = (-1.0) ** (torch.arange(12)[:, None] + torch.arange(12))[None, None]
     assert float(coarse(checkers, 4, 0.0, g()).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(("size", "factor"), [(14, 4), (53, 4), (25, 4), (41, 8), (12, 3)])
+def test_nothing_is_displaced(size: int, factor: int) -> None:
+    ramp = torch.arange(size, dtype=torch.float64).expand(1, 1, 7, size)
+    # Means of a line lie on it, at the centres of their blocks, and linear interpolation and extrapolation stay on it.
+    assert torch.allclose(coarse(ramp, factor, 0.0, g()), ramp, atol=1e-5)  # weights in float32, numbers up to 53
+
+
+def test_a_seam_is_no_end() -> None:
+    wave = torch.cos(2 * math.pi * torch.arange(48) / 48).expand(1, 1, 4, 48)
+    shifted = coarse(wave.roll(20, dims=-1), 4, 0.0, g(), (False, True)).roll(-20, dims=-1)
+    assert torch.allclose(shifted, coarse(wave, 4, 0.0, g(), (False, True)), atol=1e-6)  # whole blocks away
 
 
 def test_errors_are_as_large_as_they_are_said_to_be() -> None:
