@@ -53,11 +53,12 @@ class Job:
 
 
 @contextmanager
-def launched(environment: MutableMapping[str, str] | None = None) -> Iterator[Job]:
+def launched(environment: MutableMapping[str, str] | None = None, accelerators: bool = True) -> Iterator[Job]:
     """Make the processes that were started for this command one job, for the time of the `with`.
 
     Args:
         environment: that of the process.
+        accelerators: whether they may be used, where torch sees some.
 
     Raises:
         ConfigError: launchers disagree, or the processes cannot find each other.
@@ -73,7 +74,7 @@ def launched(environment: MutableMapping[str, str] | None = None) -> Iterator[Jo
     watch = _watched(ranks, host, store)
     try:
         with _explained(watch):
-            yield Job(ranks, _start(ranks, store, watch, environment))
+            yield Job(ranks, _start(ranks, store, watch, environment, accelerators))
             _finish()
     finally:
         watch.close()
@@ -157,13 +158,15 @@ def _watched(ranks: Ranks, host: str, store: "Store") -> Watch:
         raise StormdaError(what, key="cycle.launch", hint="did all processes start? see their logs") from error
 
 
-def _start(ranks: Ranks, store: "Store", watch: Watch, environment: MutableMapping[str, str]) -> str:
+def _start(
+    ranks: Ranks, store: "Store", watch: Watch, environment: MutableMapping[str, str], accelerators: bool
+) -> str:
     """Start the backends of torch when all processes are there; returns the device."""
     import torch
     import torch.distributed as dist
 
     device, backend = "cpu", "gloo"
-    if torch.cuda.is_available():
+    if accelerators and torch.cuda.is_available():
         device, backend = "cuda", "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(ranks.local_rank % torch.cuda.device_count())
     if ranks.one_host:

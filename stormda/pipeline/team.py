@@ -31,7 +31,7 @@ def learners(config: "Config") -> Iterator[tuple[Team, str]]:
     if wanted.tile > 1:
         what = f"parallel.tile={wanted.tile}: training divides samples and weights, and no fields"
         raise ConfigError(what, key="parallel.tile", hint="parallel.tile=1")
-    with launched() as job:
+    with launched(accelerators=config.compute.device != "cpu") as job:
         shape = choose(job.ranks.size, ensemble=wanted.ensemble, tile=1, shard=wanted.shard)
         if job.ranks.size == 1:
             yield ALONE, device_of(config)
