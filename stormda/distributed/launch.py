@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 START = 120.0  # s in which all processes must have come
 _WORK = timedelta(days=1)  # that one may wait for another: of those that fail we hear otherwise
-_DOUBT = 3.0  # s in which the end of another explains an error that may be its consequence
+_DOUBT = 10.0  # s in which the end of another explains an error that may be its consequence
 _PORTS = 20000, 12000  # the first one, and how many, below those that Linux gives to clients
 
 
