@@ -62,6 +62,7 @@ def draw(
     langevin: Langevin = UNCORRECTED,
     progress: Progress = silent,
     layout: Layout = WHOLE,
+    again: bool = True,
 ) -> Tensor:
     """Draw members from a denoiser.
 
@@ -78,6 +79,7 @@ def draw(
         langevin: corrections of the sampler.
         progress: told about members.
         layout: how a member is spread over processes, all of which draw the same members.
+        again: whether a batch for which memory does not do is tried again: not where other processes go on with it.
 
     Returns:
         The members [M, C, H, W], or the part of them.
@@ -91,7 +93,7 @@ def draw(
         progress("members", first, len(members))
         numbers = list(members[first : first + batch])
         padded = numbers + [numbers[-1]] * (batch - len(numbers) if several else 0)
-        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin, layout)
+        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin, layout, again)
         if x is None:
             batch = _fewer(len(padded))
             continue
@@ -112,6 +114,7 @@ def _batch(
     dtype: torch.dtype,
     langevin: Langevin,
     layout: Layout,
+    again: bool,
 ) -> Tensor | None:
     """A micro-batch; None where memory does not do. Several processes cannot try again: only one of them knows."""
     try:
@@ -119,7 +122,7 @@ def _batch(
             start = noise(seed, stream, members, shape, dtype, layout)
             return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape, layout), langevin)
     except (RuntimeError, MemoryError) as error:
-        if layout is not WHOLE or not _of_memory(error):
+        if layout is not WHOLE or not again or not _of_memory(error):
             raise
         return None  # Outside of this block the error, and with it every tensor of the attempt, is forgotten.
 

@@ -77,6 +77,7 @@ class Settings:
 
     `own` are the members of this rank; None: all. `layout` is how a member is spread over processes; prior and problem
     are then of this process's part. `found` is filled with what was estimated while drawing, for the provenance.
+    `again`: whether a batch for which memory does not do is tried with fewer members.
     """
 
     members: int
@@ -95,6 +96,7 @@ class Settings:
     inflation: str = "none"
     own: range | None = None
     layout: Layout = WHOLE
+    again: bool = True
     found: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -222,6 +224,7 @@ def _draw(
         langevin=settings.langevin,
         progress=settings.progress,
         layout=settings.layout,
+        again=settings.again,
     )
 
 

@@ -31,7 +31,6 @@ from stormda.normaliser import Normaliser
 from stormda.types import Denoise, Mapping2
 from stormda.variables import Channel
 
-
 _BLOCKS = "network.blocks."
 
 
@@ -72,9 +71,7 @@ class StormPrior:
     basis: str | None = None
 
     @classmethod
-    def load(
-        cls, path: Path, *, channels: Sequence[str] | None = None, blocks: Blocks | None = None
-    ) -> "StormPrior":
+    def load(cls, path: Path, *, channels: Sequence[str] | None = None, blocks: Blocks | None = None) -> "StormPrior":
         """Read a weights file.
 
         Args:
@@ -102,7 +99,8 @@ class StormPrior:
     @classmethod
     def of(cls, weights: Weights, blocks: Blocks | None = None, path: Path | None = None) -> "StormPrior":
         """Build the network and fill it; the tensors of `blocks` are those of the file."""
-        t, made = weights.tensors, {} if blocks is None else {"block": blocks.block}
+        t = weights.tensors
+        made: dict[str, Any] = {} if blocks is None else {"block": blocks.block}
         network = Storm(
             len(weights.channels),
             weights.grid.shape,
@@ -114,10 +112,10 @@ class StormPrior:
         guess = LinearGuess(**{name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
         model = EDM(network, guess)
         own = {name: value for name, value in t.items() if not name.startswith("background.")}
-        absent = set(model.load_state_dict(own, strict=blocks is None).missing_keys)
+        absent, unknown = model.load_state_dict(own, strict=blocks is None)
         model.requires_grad_(False).eval()
         if blocks is not None and path is not None:
-            if odd := sorted(name for name in absent if not name.startswith(_BLOCKS)):
+            if odd := [*unknown, *(name for name in absent if not name.startswith(_BLOCKS))]:
                 raise KeyError(odd[0])
             blocks.fill(network, path)
         frames = int(weights.architecture["frames"])

@@ -12,4 +12,4 @@ class ParallelConfig(Section):
 
     ensemble: int | None = Field(None, ge=1, description="that members or samples are divided among; empty: all")
     tile: int = Field(1, ge=1, description="that one member of method storm is cut among; elsewhere 1")
-    shard: int = Field(1, ge=1, description="that the weights are divided among, in training; elsewhere 1")
+    shard: int = Field(1, ge=1, description="that the weights of the network are cut among")

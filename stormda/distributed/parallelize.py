@@ -13,8 +13,9 @@ the same order. For use without training, `read_weights` builds blocks without s
 reads from safetensors files only the rows that are its own.
 """
 
-__all__ = ["Spread", "cut", "on_meta", "read_weights"]
+__all__ = ["Held", "Spread", "cut", "on_meta", "read_weights"]
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -57,6 +58,27 @@ def on_meta(*arguments: Any) -> Block:
     """A block without storage: shapes alone."""
     with torch.device("meta"):
         return Block(*arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The blocks of a network that the ranks along `shard` hold together, for use without training.
+
+    All of them call the network together, with the same fields: each gives up a block as soon as it has used it.
+
+    Args:
+        mesh: with axes `ensemble` and `shard`.
+    """
+
+    mesh: DeviceMesh
+
+    def block(self, *arguments: Any) -> nn.Module:
+        """A block, of which this rank will have a part."""
+        return cut(on_meta(*arguments), self.mesh)
+
+    def fill(self, network: nn.Module, path: Path) -> None:
+        """Cut what is left of the network and read the rows that are this rank's."""
+        read_weights(cut(network, self.mesh), [path], "model.network.")
 
 
 @dataclass(eq=False)
@@ -146,7 +168,11 @@ def read_weights(model: nn.Module, paths: Sequence[Path], prefix: str = "model."
     with ExitStack() as stack:
         try:
             files = [stack.enter_context(safe_open(path, framework="pt")) for path in paths]
-            home = {name: (file, path) for file, path in zip(files, paths, strict=True) for name in file.keys()}  # noqa: SIM118
+            home: dict[str, tuple[Any, Path, str, int | None]] = {}
+            for file, path in zip(files, paths, strict=True):
+                home |= {name: (file, path, name, None) for name in file.keys()}  # noqa: SIM118
+                same = json.loads((file.metadata() or {}).get("stormda", "{}")).get("same", {})
+                home |= {name: (file, path, other, rows) for name, (other, rows) in same.items()}
         except SafetensorError as error:
             raise CheckpointError("the file is damaged", file=paths[0], key="storm.weights") from error
         if missing := [name for name in state if prefix + name not in home]:
@@ -154,12 +180,12 @@ def read_weights(model: nn.Module, paths: Sequence[Path], prefix: str = "model."
             raise CheckpointError(what, file=paths[0], key="storm.weights")
         filled = {}
         for name, like in state.items():
-            file, path = home[prefix + name]
-            stored = file.get_slice(prefix + name)
-            if tuple(stored.get_shape()) != tuple(like.shape):
-                what = (
-                    f"{name} has shape {tuple(stored.get_shape())} in the file and {tuple(like.shape)} in the network"
-                )
+            file, path, where, rows = home[prefix + name]
+            stored = file.get_slice(where)
+            shape = tuple(stored.get_shape())
+            shape = shape if rows is None else (rows, *shape[1:])
+            if shape != tuple(like.shape):
+                what = f"{name} has shape {shape} in the file and {tuple(like.shape)} in the network"
                 raise CheckpointError(what, file=path, key="storm.weights")
             filled[name] = _rows(stored, like)
     model.load_state_dict(filled, assign=True)
@@ -168,7 +194,8 @@ def read_weights(model: nn.Module, paths: Sequence[Path], prefix: str = "model."
 def _rows(stored: Any, like: Tensor) -> Tensor:
     """What this rank holds of a stored tensor."""
     if not isinstance(like, DTensor):
-        return stored[...].to(like.dtype) if like.device.type == "meta" else stored[...].to(like)  # type: ignore[no-any-return]
+        whole = stored[: like.shape[0]] if like.ndim else stored[...]
+        return whole.to(like.dtype) if like.device.type == "meta" else whole.to(like)  # type: ignore[no-any-return]
     mesh = like.device_mesh
     axis = next(i for i, placement in enumerate(like.placements) if isinstance(placement, Shard))
     count, mine = mesh.size(axis), mesh.get_local_rank(axis)

@@ -97,8 +97,12 @@ def _same(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, int]]:
     return found
 
 
-def load_weights(path: Path) -> Weights:
+def load_weights(path: Path, without: str | None = None) -> Weights:
     """Read what `save_weights` wrote.
+
+    Args:
+        path: the file.
+        without: tensors whose names begin so are left where they are; None: all are read.
 
     Raises:
         InputMissing: no such file.
@@ -111,8 +115,10 @@ def load_weights(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {})["stormda"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tensors |= {name: tensors[other][:rows] for name, (other, rows) in card.get("same", {}).items()}
+            left = "\0" if without is None else f"model.{without}"
+            tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(left)}  # noqa: SIM118
+        same = {name: of for name, of in card.get("same", {}).items() if not name.startswith(left)}
+        tensors |= {name: tensors[other][:rows] for name, (other, rows) in same.items()}
         if card["format"] != _FORMAT:
             raise CheckpointError(f"weights of format {card['format']}, not {_FORMAT}", file=path, hint=_HINT)
         data = {name.removeprefix("data."): t.numpy() for name, t in tensors.items() if name.startswith("data.")}

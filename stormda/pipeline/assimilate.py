@@ -152,7 +152,7 @@ def assimilate(
 def _prior(config: Config, world: World) -> Prior:
     """The prior of the method: weights each rank reads for itself, what is learned from the archive rank 0 learns."""
     if config.assimilate.method == "storm":
-        return build.prior(config, "storm")
+        return build.prior(config, "storm", mesh=world.mesh)
     return world.spread(lambda: build.prior(config, config.assimilate.method))
 
 
@@ -204,7 +204,7 @@ def _draw(
     clock, history = [perf_counter()], past.history.part(parts.layout)
     settings = methods.Settings.of(config, build.sampler(config))
     own = world.share(settings.members, settings.batch) if world.size > 1 else None
-    settings = replace(settings, own=own, layout=parts.layout)
+    settings = replace(settings, own=own, layout=parts.layout, again=world.parts == 1)
     decode = prior.normaliser.decoder(cycle, parts.layout)
     z_background = _background(job, prior, history, settings, backgrounds)
     background = decode(z_background)

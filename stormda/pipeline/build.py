@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -40,6 +41,9 @@ from stormda.store.observations import ObservationStore
 from stormda.time import format_time
 from stormda.types import Mapping2, Tensor
 from stormda.variables import Channel
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 SAMPLERS: dict[str, Sampler] = {"dpm2m": dpm2m, "dpm2mx": dpm2mx, "heun": heun, "ancestral": ancestral}
 _CLIMATE = 40**0.5  # sd of a climate that is not known, in those of an ensemble of forecasts
@@ -104,10 +108,11 @@ def nature(config: Config) -> Lorenz96 | SQG | None:
     return SQG(points=world.points) if isinstance(world, SqgWorld) else None
 
 
-def prior(config: Config, method: str, time: np.datetime64 | None = None) -> Prior:
+def prior(config: Config, method: str, time: np.datetime64 | None = None, mesh: "DeviceMesh | None" = None) -> Prior:
     """The prior of a method: the STORM network for `storm`, members and a model for filters, else the Gaussian.
 
-    `time` is that of the analysis: of members that are given, where there is no archive, everything is learned.
+    `time` is that of the analysis: of members that are given, where there is no archive, everything is learned. `mesh`
+    are the processes of a command, which may hold the network together.
 
     Raises:
         ConfigError: a forecast model that this world does not have, or given members for a method that takes none.
@@ -116,13 +121,19 @@ def prior(config: Config, method: str, time: np.datetime64 | None = None) -> Pri
         return _given_ensemble(config, method, config.assimilate.prior, time)
     if method in methods.FILTERS:
         return _ensemble_prior(config, method)
-    return _storm(config) if method == "storm" else _gaussian(config, config.history.frames)
+    return _storm(config, mesh) if method == "storm" else _gaussian(config, config.history.frames)
 
 
-def _storm(config: Config) -> Prior:
+def _storm(config: Config, mesh: "DeviceMesh | None" = None) -> Prior:
     from stormda.assimilation.storm_prior import StormPrior
 
-    return StormPrior.load(weights_path(config), channels=config.channels).on(device_of(config), precision_of(config))
+    blocks = None
+    if mesh is not None and mesh["shard"].size() > 1:
+        from stormda.distributed.parallelize import Held
+
+        blocks = Held(mesh)
+    loaded = StormPrior.load(weights_path(config), channels=config.channels, blocks=blocks)
+    return loaded.on(device_of(config), precision_of(config))
 
 
 def gaussian(config: Config) -> GaussianPrior:

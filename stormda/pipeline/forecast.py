@@ -78,7 +78,7 @@ def forecast(
         raise ConfigError(f"the lead is shorter than a step of the prior, {hours(prior.step):g} h", hint="--lead 72h")
     settings = methods.Settings.of(config, build.sampler(config))
     parts = parts_of(prior, world, settings.batch)
-    settings = replace(settings, layout=parts.layout)
+    settings = replace(settings, layout=parts.layout, again=world.parts == 1)
     folder = forecast_folder(config, method, cycle, split)
     names = tuple(f"forecast_{round(hours(k * prior.step)):03d}h.nc" for k in range(1, count + 1))
     members = member_count(source)
@@ -132,7 +132,7 @@ def _model(config: Config, method: str, cycle: np.datetime64, world: World) -> P
         raise ConfigError(what, key="forecast.model", hint="--model linear")
     if method in ("gaussian", "kf", "oi"):
         return world.spread(lambda: build.prior(config, method, cycle))
-    return build.prior(config, method, cycle)
+    return build.prior(config, method, cycle, world.mesh)
 
 
 def _advance(

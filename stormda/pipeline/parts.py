@@ -62,18 +62,21 @@ UNCUT = Parts()
 
 
 def possible(config: Config) -> None:
-    """Raise ConfigError where an analysis in parts is asked for that needs all of a member in one process."""
+    """Raise ConfigError where an analysis needs what is to be cut, a member or the network, in one process."""
     a = config.assimilate
-    needs = {
+    both = {
         f"method {a.method}": a.method != "storm",
-        f"assimilate.inflation={a.inflation}": a.inflation != "none",
-        "a state from elsewhere (assimilate.background)": a.background is not None,
         f"window.frames={config.window.frames}": config.window.frames > 1,
     }
-    for what, asked in needs.items():
-        if asked and config.parallel.tile > 1:
-            hint = "parallel.tile=1; members are divided among processes without it"
-            raise ConfigError(f"{what} needs all of a member in one process", key="parallel.tile", hint=hint)
+    fields = {
+        f"assimilate.inflation={a.inflation}": a.inflation != "none",
+        "a state from elsewhere (assimilate.background)": a.background is not None,
+    }
+    for axis, thing, needs in (("tile", "a member", both | fields), ("shard", "the network", both)):
+        for what, asked in needs.items():
+            if asked and getattr(config.parallel, axis) > 1:
+                hint = f"parallel.{axis}=1; members are divided among processes without it"
+                raise ConfigError(f"{what} needs all of {thing} in one process", key=f"parallel.{axis}", hint=hint)
 
 
 def parts_of(prior: Prior | None, world: World, batch: int) -> Parts:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stormda.distributed.launch import launched
-from stormda.distributed.mesh import Shape, choose, device_mesh
+from stormda.distributed.mesh import choose, device_mesh
 from stormda.distributed.ranks import find
 from stormda.distributed.world import ALONE, World
 from stormda.errors import ConfigError
@@ -50,22 +50,17 @@ def together(config: "Config") -> Iterator[World]:
         ConfigError: they do not make the mesh that is asked for, or it is of a kind that is not possible here.
         StormdaError: another process has failed.
     """
-    with launched() as job:
+    with launched(accelerators=config.compute.device != "cpu") as job:
         size, wanted = job.ranks.size, config.parallel
         shape = choose(size, ensemble=wanted.ensemble, tile=wanted.tile, shard=wanted.shard)
-        _possible(shape)
         if size == 1:
             yield ALONE
             return
         if job.ranks.rank == 0:
             _enough(config, shape.ensemble)
-        yield World.of(device_mesh(shape, job.device))
+        from stormda.pipeline.device import device_of
 
-
-def _possible(shape: Shape) -> None:
-    if shape.shard > 1:
-        what = f"parallel.shard={shape.shard}: weights are divided among processes in training alone"
-        raise ConfigError(what, key="parallel.shard", hint="parallel.shard=1")
+        yield World.of(device_mesh(shape, device_of(config)))
 
 
 def _enough(config: "Config", ranks: int) -> None:

@@ -153,16 +153,26 @@ def alike(one: Path, many: Path, kind: str) -> None:
             assert facts(a) == facts(b)
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.soak)])
+FOUR = (4, ("parallel.tile=2",)), (4, ("parallel.shard=2",)), (4, ("parallel.tile=2", "parallel.shard=2"))
+MESHES = [
+    (2, ("parallel.tile=2",)),
+    (2, ("parallel.shard=2",)),
+    *(pytest.param(*mesh, marks=pytest.mark.soak) for mesh in FOUR),
+]
+
+
+@pytest.mark.parametrize("size, mesh", MESHES)
 @pytest.mark.parametrize("alone", ["storm"], indirect=True)
-def test_members_in_two_parts(world: World, alone: tuple[list[str], Path], tmp_path: Path, size: int) -> None:
-    """With 4 ranks members are divided as well."""
+def test_a_member_or_the_weights_in_two_parts(
+    world: World, alone: tuple[list[str], Path], tmp_path: Path, size: int, mesh: tuple[str, ...]
+) -> None:
+    """With 4 ranks members are divided as well, or both are cut. Weights that are cut do not change a bit."""
     words, one = alone
     for verb, kind in ((DRAW, "analyses"), (("forecast", "--cycle", stamp(FIRST), "--lead", "12h"), "forecasts")):
-        codes, said = started(again(world, tmp_path / "run", *verb, *words, "parallel.tile=2"), size, tmp_path)
+        codes, said = started(again(world, tmp_path / "run", *verb, *words, *mesh), size, tmp_path)
         assert codes == [0] * size, said
         assert said[1:] == [""] * (size - 1)
-        alike(one, tmp_path / "run", kind)
+        (alike if "parallel.tile=2" in mesh else same)(one, tmp_path / "run", kind)
     made = (tmp_path / "run" / "analyses").glob("*/*/provenance.json")
     assert [json.loads(path.read_text())["processes"] for path in made] == [size, size]
 

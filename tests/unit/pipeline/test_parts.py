@@ -32,6 +32,15 @@ def test_what_needs_a_whole_member(asked: str, told: str) -> None:
     assert error.value.key == "parallel.tile" and "parallel.tile=1" in str(error.value)
 
 
+@pytest.mark.parametrize("asked", ["assimilate.method=kf", "window.frames=2"])
+def test_what_needs_a_whole_network(asked: str) -> None:
+    words = ["assimilate.method=storm", "assimilate.inflation=innovations", "parallel.shard=2"]
+    possible(load(None, words, {"channels": ["msl"]}))
+    with pytest.raises(ConfigError, match="needs all of the network in one process") as error:
+        possible(load(None, [*words, asked], {"channels": ["msl"]}))
+    assert error.value.key == "parallel.shard"
+
+
 def test_a_network_that_looks_at_everything() -> None:
     cut: Any = {"tile": SimpleNamespace(size=lambda: 2)}
     two, size = World(mesh=cut, parts=2), dict[str, Any](patch=2, width=16, blocks=1, heads=2, latents=2)
