@@ -1,8 +1,9 @@
 """Ingest of one file of observations: read, checked against itself and what came before, stored as one batch.
 
 Memory is that of the file's rows; a table of more than a million values goes through a spool on the disk (spool.py) and
-is checked and stored part by part in the order of time, each part with the neighbours in time that the checks look at:
-with the same result, and memory that does not grow with the file.
+is checked and stored part by part in the order of time, each part with the neighbours in time that the checks look at.
+Runs of stuck values may be longer than any part: a first pass joins them over all parts. So the result is that of the
+whole, and memory grows with the stations of the file, not with its rows.
 """
 
 __all__ = ["READERS", "Job", "SourceFacts", "ingest_file"]
@@ -20,7 +21,8 @@ from stormda.observations import Observations
 from stormda.pipeline import build
 from stormda.pipeline.inputs import resolver
 from stormda.quality.report import counts
-from stormda.quality.static import reach, run_static
+from stormda.quality.static import near, reach, run_static
+from stormda.quality.stuck import Streaks
 from stormda.sources.bufr import read_bufr
 from stormda.sources.ghcnh import read_ghcnh
 from stormda.sources.ioda import read_ioda
@@ -31,8 +33,9 @@ from stormda.sources.radar import read_radar
 from stormda.sources.table import PART, read_table, table_parts
 from stormda.sources.vobs import read_vobs
 from stormda.store.observations import Input, ObservationStore
-from stormda.store.spool import Spool
+from stormda.store.spool import Span, Spool
 from stormda.time import Window, format_time
+from stormda.types import Array
 
 READERS: dict[str, Callable[..., Observations]] = {
     "table": read_table,
@@ -105,7 +108,7 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
     facts = SourceFacts(job.source, ())
 
     def checked(rows: Observations) -> Observations:
-        before = _before(config, store, rows, without)
+        before = _before(config, store, _window(config, rows["time"]), without)
         rows = run_static(Observations.concat([before, rows]), config.quality.static)
         return Observations(rows.table.slice(len(before)))
 
@@ -123,8 +126,7 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
                 for part in chain((first, second), parts):
                     spool.append(part)
                 del first, second, part
-                around = spool.parts(reach(config.quality.static))
-                store.add_parts(told(checked(rows).where(inside) for rows, inside in around), job.source, job.origin)
+                store.add_parts(told(_checked_parts(config, store, spool, without)), job.source, job.origin)
             return facts
         rows = first
     else:
@@ -134,11 +136,51 @@ def ingest_file(config: Config, job: Job, later: Sequence[Job] = (), now: np.dat
     return facts
 
 
-def _before(config: Config, store: ObservationStore, new: Observations, without: list[str]) -> Observations:
-    """What other files gave for the times that the checks look at; not what this run is about to replace."""
-    time, far = new["time"][~np.isnat(new["time"])], reach(config.quality.static)
+def _checked_parts(config: Config, store: ObservationStore, spool: Spool, without: list[str]) -> Iterator[Observations]:
+    """The rows of a file in the order of time, with the codes that they have if all are checked at once."""
+    checks, streaks = config.quality.static, dict[int, Streaks]()
+    window, far = _window(config, np.array([spool.first, spool.last])), near(checks)
+
+    def around() -> Iterator[tuple[Observations, int, Span]]:
+        """Of each part: rows of other files and its own, with what is near; how many the former are; its times."""
+        for rows, span in spool.parts(far):
+            before = _before(config, store, _part_of(window, span, far), without)
+            yield Observations.concat([before, rows]), len(before), span
+
+    for number, check in enumerate(checks):
+        if check.check == "stuck":
+            runs = Streaks(check)
+            for rows, _, span in around():
+                runs.add(run_static(rows, checks[:number], streaks).where(span.has(rows["time"])))
+            streaks[number] = runs
+    for rows, others, span in around():
+        mine = span.has(rows["time"]) & (np.arange(len(rows)) >= others)
+        yield run_static(rows, checks, streaks).where(mine)
+
+
+def _window(config: Config, times: Array) -> Window | None:
+    """Of what other files gave, the times that the checks look at; None: nothing."""
+    time, far = times[~np.isnat(times)], reach(config.quality.static)
     if time.size == 0 or far is None:
-        return Observations.empty()
+        return None
     start, end = (t.astype("datetime64[s]") for t in (time.min(), time.max()))
-    window = Window(start - far - _SECOND, end + _SECOND)
+    return Window(start - far - _SECOND, end + _SECOND)
+
+
+def _part_of(window: Window | None, span: Span, far: np.timedelta64) -> Window | None:
+    """A window as far as it is in or near the times of a part."""
+    if window is None or not span.dated:
+        return None
+    start, end = window.start, window.end
+    if span.after is not None:
+        start = max(start, span.after.astype("datetime64[s]") - far - _SECOND)
+    if span.until is not None:
+        end = min(end, span.until.astype("datetime64[s]") + far + _SECOND)
+    return Window(start, end) if start < end else None
+
+
+def _before(config: Config, store: ObservationStore, window: Window | None, without: list[str]) -> Observations:
+    """What other files gave for the times that the checks look at; not what this run is about to replace."""
+    if window is None:
+        return Observations.empty()
     return store.read(window, list(config.observations.sources), without=without)

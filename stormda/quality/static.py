@@ -4,9 +4,9 @@ Checks run in the order of the configuration; each only sets a code where none i
 stays.
 """
 
-__all__ = ["CHECKS", "reach", "run_static"]
+__all__ = ["CHECKS", "near", "reach", "run_static"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from stormda.quality.spike import REACH as SPIKE_REACH
 from stormda.quality.spike import check_spikes
 from stormda.quality.station_height import check_station_height
 from stormda.quality.stuck import REACH as STUCK_REACH
-from stormda.quality.stuck import check_stuck
+from stormda.quality.stuck import Streaks, check_stuck
 
 CHECKS: dict[str, Callable[[Observations, CheckConfig], Observations]] = {
     "range": check_range,
@@ -41,8 +41,21 @@ def reach(checks: Sequence[CheckConfig]) -> np.timedelta64 | None:
     return max(spans, default=None)
 
 
-def run_static(observations: Observations, checks: Sequence[CheckConfig]) -> Observations:
+def near(checks: Sequence[CheckConfig]) -> np.timedelta64:
+    """How far around a row in time its code is decided, stuck values apart: by one check after another."""
+    spans = [_REACH[c.check] if c.span is None else c.span for c in checks if c.check in _REACH and c.check != "stuck"]
+    return sum(spans, np.timedelta64(0, "s"))
+
+
+def run_static(
+    observations: Observations, checks: Sequence[CheckConfig], streaks: Mapping[int, Streaks] | None = None
+) -> Observations:
     """The observations with the codes of the checks.
+
+    Args:
+        observations: rows; of a file that comes in parts, those of a part and what is `near`.
+        checks: in their order.
+        streaks: of such a file, by the number of the check: the runs of all parts.
 
     Raises:
         ConfigError: a check that needs a background, or an order of sources: what is stored keeps its code, whoever
@@ -55,5 +68,6 @@ def run_static(observations: Observations, checks: Sequence[CheckConfig]) -> Obs
         if check.prefer:
             key, hint = f"quality.static.{number}.prefer", "write the check with `prefer` into quality.dynamic"
             raise ConfigError("at ingest the source that comes first keeps a report", key=key, hint=hint)
-        observations = CHECKS[check.check](observations, check)
+        runs = None if streaks is None else streaks.get(number)
+        observations = CHECKS[check.check](observations, check) if runs is None else runs.flag(observations)
     return observations

@@ -9,6 +9,7 @@ import pytest
 from stormda import config as configuration
 from stormda.config import Config
 from stormda.errors import InputError
+from stormda.observations import QC
 from stormda.pipeline import ingest_file
 from stormda.pipeline.ingest import ingest
 from stormda.sources import table
@@ -75,6 +76,44 @@ def test_parts_give_what_the_whole_gives(tmp_path: Path, name: str, monkeypatch:
     assert sorted(n for n in left if n != ".lock") == ["batches", "manifest.json"]
 
 
+@pytest.mark.parametrize("size", [300, 500, 2000])
+def test_rare_reports_that_are_stuck_are_found_in_parts(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soundings twice a day beside a station that reports every minute: ten days, far longer than any part."""
+    rng = np.random.default_rng(8)
+    minute = np.arange(10 * 1440)
+    often = pd.DataFrame({"id": "often", "minute": minute, "t": 280.0 + rng.normal(0, 1, len(minute))})
+    often.loc[(often["minute"] > 3000) & (often["minute"] < 6000), "t"] = 281.5
+    half_days = np.arange(20) * 720
+    rare = [pd.DataFrame({"id": name, "minute": half_days, "t": 270.0}) for name in ("stuck", "changes", "spikes")]
+    rare[1].loc[5::6, "t"] += 1.0  # no run of six
+    rare[2].loc[9, "t"] = 400.0  # out of range, and so no end of the run
+    frame = pd.concat([often, *rare], ignore_index=True)
+    time = np.datetime64("2020-01-01") + frame.pop("minute").to_numpy().astype("timedelta64[m]")
+    frame["time"], frame["lat"], frame["lon"] = np.datetime_as_string(time), 50.0, 10.0
+    file = write(frame, tmp_path / "a.parquet")
+    # Another file has the reports of the day before: the first runs began there.
+    early = rare[0].iloc[:2].assign(time=["2019-12-31T00:00", "2019-12-31T12:00"], lat=50.0, lon=10.0)
+    first = write(early.drop(columns="minute"), tmp_path / "0.parquet")
+
+    def rows(folder: str) -> pd.DataFrame:
+        (tmp_path / folder).mkdir()
+        config = configured(tmp_path / folder, file)
+        config.observations.sources["one"] = config.observations.sources["one"].model_copy(
+            update={"files": (str(first), str(file))}
+        )
+        ingest(config)
+        return stored(config)
+
+    whole = rows("whole")
+    monkeypatch.setattr(table, "PART", size)
+    monkeypatch.setattr(ingest_file, "PART", size)
+    pd.testing.assert_frame_equal(rows("parts"), whole)
+    stuck = whole[whole["qc"] == QC.STUCK].groupby("station_id").size().to_dict()
+    assert stuck == {"often": 2999, "stuck": 20, "spikes": 19}
+
+
 def test_a_large_file_that_is_broken_at_its_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "PART", 6000)
     file = write(reports(), tmp_path / "cut.csv")
@@ -94,7 +133,8 @@ def test_a_row_is_in_one_part(tmp_path: Path) -> None:
     with Spool(tmp_path, 5000) as spool:
         for start in range(0, len(rows), 7000):
             spool.append(rows.take(np.arange(start, min(start + 7000, len(rows)))))
-        got = [(around["time"], inside) for around, inside in spool.parts(day)]
+        got = [(around["time"], span.has(around["time"])) for around, span in spool.parts(day)]
+        assert spool.first == np.nanmin(rows["time"]) and spool.last == np.nanmax(rows["time"])
     assert sum(int(inside.sum()) for _, inside in got) == len(rows)
     dated = [(time, inside) for time, inside in got if not np.isnat(time).any()]
     assert len(dated) > 5 and len(got) == len(dated) + 1
