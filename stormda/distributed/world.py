@@ -4,8 +4,8 @@ Members are divided in whole micro-batches, in their order: with b of them, rank
 (r + 1) b // R. The last bit of a matrix product depends on how many members are in it, so with whole micro-batches the
 members have the same bits for any number of ranks.
 
-Where a member is cut (`Shape.tile`), or the network (`Shape.shard`), the ranks that hold the parts draw the same members
-together: they have one `rank` along the axis `ensemble`, and the first of them speaks for them.
+Where a member is cut (`Shape.tile`), or the network (`Shape.shard`), the ranks that hold the parts draw the same
+members together: they have one `rank` along the axis `ensemble`, and the first of them speaks for them.
 
 What rank 0 reads, `spread` gives to all. Where one rank fails within any of these, the others are interrupted
 (`stormda.distributed.watch`), so nobody has to ask whether all went well. `ALONE` is one process.
