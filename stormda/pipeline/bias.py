@@ -27,6 +27,7 @@ from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.observations import Observations
 from stormda.operators.build import build_operator
 from stormda.pipeline import build
+from stormda.pipeline.inputs import resolver
 from stormda.pipeline.layout import parse_folder
 from stormda.quality.bias import COLUMNS, innovations, learn
 from stormda.store.feedback import read_feedback
@@ -202,7 +203,7 @@ def _archived(config: Config, start: np.datetime64, end: np.datetime64, progress
         for time, state in zip(times, states, strict=True):
             window = there.where((seconds > time - before) & (seconds <= time + after))
             operator, window, rows = build_operator(
-                window, archive.grid, archive.channels, config.operators, time, resolve=config.path
+                window, archive.grid, archive.channels, config.operators, time, resolve=resolver(config)
             )
             hx = operator(torch.as_tensor(state)[None])[0].numpy()
             yield innovations(window.take(rows), hx, config.quality.bias)

@@ -23,6 +23,7 @@ from stormda.operators.gridpoint import GridPoints
 from stormda.operators.interpolate import Affine
 from stormda.operators.wind import COMPONENTS, WindSpeed
 from stormda.pipeline import build
+from stormda.pipeline.inputs import resolver
 from stormda.random import normal, stream, uniform
 from stormda.time import Window, format_time
 from stormda.types import Array, Mapping2
@@ -163,7 +164,7 @@ def _stations(config: Config, time: np.datetime64, grid: Grid, channels: tuple[C
     observations = build.store(config).read(window)
     observations = observations.replace(time=np.full(len(observations), time))
     operator, observations, rows = build_operator(
-        observations, grid, channels, config.operators, time, resolve=config.path
+        observations, grid, channels, config.operators, time, resolve=resolver(config)
     )
     if len(rows) == 0:
         what = f"the store has no usable observation in {window}"

@@ -24,7 +24,7 @@ from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.grid import Grid
 from stormda.observations import QC, Observations
 from stormda.operators.build import build_operator
-from stormda.pipeline.inputs import located
+from stormda.pipeline.inputs import located, resolver
 from stormda.pipeline.verify_truth import optional, tell
 from stormda.sources.radar import read_radar
 from stormda.sources.urls import filled
@@ -143,7 +143,7 @@ class RadarFields:
         there = seen.replace(value=np.nan_to_num(seen["value"]))
         # A member's value itself is scored: what `zero` makes of it is for a likelihood.
         plain = {n: own.model_copy(update={"zero": None}) for n, own in self._config.operators.items()}
-        operator, flagged, rows = build_operator(there, grid, channels, plain, time, resolve=self._config.path)
+        operator, flagged, rows = build_operator(there, grid, channels, plain, time, resolve=resolver(self._config))
         if not len(rows):
             label, code = labels_of(seen, ())[0], QC(int(flagged["qc"][0])).words
             hint = f"a channel or `operators.{seen['variable'][0]}` for it, or `keep` without it"

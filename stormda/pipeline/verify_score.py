@@ -21,6 +21,7 @@ from stormda.config import Config
 from stormda.errors import InputError
 from stormda.observations import QC
 from stormda.operators.build import build_operator
+from stormda.pipeline.inputs import resolver
 from stormda.pipeline.layout import analysis_folder, parse_folder, verification_folder
 from stormda.pipeline.verify_radar import NO_RADAR, RadarFields
 from stormda.pipeline.verify_truth import Reference, on_grid, optional, tell
@@ -263,7 +264,7 @@ def _observed(
     previous = None if before is None else (before.time, np.asarray(before.mean, dtype=np.float64))
     state = ensemble.state
     operator, flagged, rows = build_operator(
-        observations, state.grid, state.channels, config.operators, job.cycle, previous, resolve=config.path
+        observations, state.grid, state.channels, config.operators, job.cycle, previous, resolve=resolver(config)
     )
     members = np.full((len(state.values), len(flagged)), np.nan)
     members[:, rows] = operator(torch.as_tensor(state.values, dtype=torch.float64)).numpy()

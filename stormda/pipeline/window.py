@@ -28,6 +28,7 @@ from stormda.operators.stack import Stack
 from stormda.operators.time_linear import Frames
 from stormda.pipeline import build
 from stormda.pipeline.history import find_past
+from stormda.pipeline.inputs import resolver
 from stormda.pipeline.layout import analysis_folder
 from stormda.store.analysis import read_analysis, write_analysis
 from stormda.store.feedback import read_feedback
@@ -41,26 +42,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """H of observations between two frames: where one sees a of the later frame, x + (1 - a) / a (p' - p) in the place
-    of x makes a h(x) + (1 - a) h(p'), whatever h, of an operator that was built for the earlier frame p.
+    """H of observations between two frames: where one sees the share a of the later frame, h(a x + (1 - a) p).
+
+    That is the interpolation that the analysis made of a known p (`stormda.operators.time_linear`), with p unknown.
 
     Args:
-        operator: of physical fields, with p inside.
-        previous: p, physical [C, H, W].
-        groups: rows that have one (1 - a) / a, and that number.
+        operator: h of one physical field.
+        groups: rows that have one share, and that number.
         before, now: make standardised fields physical.
     """
 
     operator: Stack
-    previous: Tensor
     groups: tuple[tuple[Array, float], ...]
     before: Mapping2
     now: Mapping2
 
     def __call__(self, z_before: Tensor, z_now: Tensor) -> Tensor:
-        x = self.now(z_now)
-        shift = self.before(z_before) - self.previous.to(x)
-        parts = [self.operator.subset(rows)(x + ratio * shift) for rows, ratio in self.groups]
+        p, x = self.before(z_before), self.now(z_now)
+        parts = [self.operator.subset(rows)(share * x + (1 - share) * p) for rows, share in self.groups]
         order = np.argsort(np.concatenate([np.flatnonzero(rows) for rows, _ in self.groups]))
         return torch.cat(parts, dim=-1).index_select(-1, torch.as_tensor(order))
 
@@ -130,8 +129,9 @@ def _frame(config: Config, prior: Prior, time: np.datetime64, split: int) -> Fra
     rows = read_feedback(folder / "feedback.nc").observations
     used = rows.where((rows["qc"] == QC.USED) & ~rows["withheld"])
     previous = None if past.time is None or past.mean is None else (past.time, past.mean)
+    find = resolver(config)
     operator, flagged, kept = build_operator(
-        used, prior.grid, prior.channels, config.operators, time, previous, past.error, resolve=config.path
+        used, prior.grid, prior.channels, config.operators, time, previous, past.error, resolve=find
     )
     used = flagged.take(kept)
     lengths = {(s, v): e.correlation for s, f in config.observations.sources.items() for v, e in f.errors.items()}
@@ -142,8 +142,8 @@ def _frame(config: Config, prior: Prior, time: np.datetime64, split: int) -> Fra
     if previous is None or not len(used):
         return Frame(problem, z)
     share = Frames(time, *previous).fraction(used["time"])
-    ratio = (1 - share) / share
-    groups = tuple((ratio == r, float(r)) for r in np.unique(ratio))
-    pair = _Pair(operator, torch.as_tensor(previous[1]), groups, prior.normaliser.decoder(previous[0]), decode)
+    groups = tuple((share == a, float(a)) for a in np.unique(share))
+    plain, _, _ = build_operator(used, prior.grid, prior.channels, config.operators, time, resolve=find)
+    pair = _Pair(plain, groups, prior.normaliser.decoder(previous[0]), decode)
     exact = decorrelation(used, own, lengths)
     return Frame(problem, z, Between(lambda a, b: exact(pair(a, b)), exact(y), own))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import yaml
+from far_away import serving
 from tiny_world import FIRST, LATITUDE, LONGITUDE, TIMES, Ended, World, command, configuration, reports, stamp
 
 from stormda.observations import QC
@@ -196,3 +197,21 @@ def test_a_station_is_compared_with_the_height_of_the_grid(
     assert set(seen["station_id"][low]) == set(BIASED)
     ended = run("assimilate", "--cycle", stamp(FIRST), heights, check)
     assert ended.code == 0 and "compares with sea level" in ended.err
+
+
+def test_an_orography_at_a_url_serves_every_stage(spoilt: Callable[..., Callable[..., Ended]], tmp_path: Path) -> None:
+    def high(table: pd.DataFrame) -> None:
+        table["height"] = 100.0
+
+    run, here = spoilt("world", high), tmp_path / "world"
+    flat = xr.DataArray(np.full((8, 12), 100.0), dims=("latitude", "longitude"), attrs={"units": "m"})
+    coordinates = {"latitude": LATITUDE, "longitude": LONGITUDE}
+    xr.Dataset({"z": flat}).assign_coords(coordinates).to_netcdf(tmp_path / "z.nc", engine="netcdf4")
+    assert run("ingest", heights := "observations.sources.stations.elevation=height").code == 0
+    with serving(tmp_path / "far") as far:
+        url = far.put("z.nc", (tmp_path / "z.nc").read_bytes())
+        own = heights, f"operators.t2m={{kind: height, orography: '{url}'}}", "window.frames=2"
+        for verb in ("bias", "assimilate", "verify"):
+            ended = run(verb, "--from", stamp(FIRST), "--to", stamp(FIRST + 1), *own, BIAS)
+            assert ended.code == 0 and "WARNING" not in ended.err, ended.err
+    assert (folder(here / "run", FIRST) / "reanalysis.nc").is_file()
