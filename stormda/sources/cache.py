@@ -18,9 +18,10 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from stormda.config import RemoteConfig
 from stormda.errors import InputError, InputMissing, OutputError, StormdaError
 from stormda.sources.transport import Identity, Server, final, in_words, pause, unanswered
 from stormda.sources.urls import local_name
-from stormda.store.publish import write_bytes, write_json
+from stormda.store.publish import write_json
 from stormda.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -123,20 +124,24 @@ class Cache:
         )
         return self.kept(path, url, key, start, end)
 
-    def kept(self, path: Path, url: str, key: str, start: int, end: int | None) -> bytes | None:
-        """As `piece`, kept in a file of its own."""
-        try:
+    def kept(
+        self, path: Path, url: str, key: str, start: int, end: int | None, known: Identity | None = None
+    ) -> bytes | None:
+        """As `piece`, kept in a file of its own, and of the version `known`; one of another length comes again."""
+        size = None if end is None or start < 0 else end - start
+        with suppress(FileNotFoundError):
             data = path.read_bytes()
+            if size is None or len(data) == size:
+                return data
+        if self.settings.offline:
+            raise self._absent(url, key)
+        try:
+            data = self.server.part(url, key, start, end, known)
         except FileNotFoundError:
-            if self.settings.offline:
-                raise self._absent(url, key) from None
-            try:
-                data = self.server.part(url, key, start, end)
-            except FileNotFoundError:
-                return None
-            self._room(len(data), url, key)
-            with _writing(path):
-                write_bytes(path, data)
+            return None
+        self._room(len(data), url, key)
+        with _writing(path):
+            _put(path, data, sync=len(data) != size)
         return data
 
     def version(self, path: Path) -> dict[str, Any] | None:
@@ -280,7 +285,29 @@ class Cache:
 
 def _is_mark(path: Path) -> bool:
     """Whether a file is small and tells of another: what a store of chunks has under a dot is its metadata."""
-    return path.name.startswith(".") and path.suffix in (".json", ".lock")
+    return path.suffix == ".remote" or (path.name.startswith(".") and path.suffix in (".json", ".lock"))
+
+
+def _put(path: Path, data: bytes, *, sync: bool) -> None:
+    """Write what can be fetched again, by a rename; nobody looks for what dead writers left: `_room` removes it.
+
+    Args:
+        path: its place.
+        data: all of it.
+        sync: whether it has to be on the disk first: where nobody knows its length, a file that lost its end when the
+            power failed looks whole.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -99,19 +99,27 @@ class Server:
             return False
         return _identity(answer.meta) != known
 
-    def part(self, url: str, key: str, start: int, end: int | None) -> bytes:
+    def part(self, url: str, key: str, start: int, end: int | None, known: Identity | None = None) -> bytes:
         """The bytes start..end-1 of a small object, to its end where there is none; a negative start counts from it.
+
+        Args:
+            url, key: of the object, and for messages.
+            start, end: of the bytes.
+            known: the version that they have to be of; None: any.
 
         Raises:
             FileNotFoundError: there is no such object.
-            InputError, InputMissing: no access, no answer.
+            InputError, InputMissing: no access, no answer, another version.
         """
         store, name = self._store(url)
         how: Any = {"suffix": -start} if start < 0 else (start, end) if end is not None else {"offset": start}
 
         def read() -> bytes:
             whole = start == 0 and end is None
-            return bytes(obstore.get(store, name, options=None if whole else {"range": how}).bytes())
+            answer = obstore.get(store, name, options=None if whole else {"range": how})
+            if known is not None and _identity(answer.meta) != known:
+                raise InputMissing("the file has changed while it was read", file=url, key=key, hint="run it again")
+            return bytes(answer.bytes())
 
         return retried(read, url, key, self.settings, absent=True)
 
