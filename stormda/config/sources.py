@@ -35,6 +35,13 @@ from stormda.config.remote import Box, Dates
 _SIX_HOURS = np.timedelta64(6 * 3600, "s")
 
 
+class ReaderLimits(Section):
+    """What reading one file may take, for formats whose libraries run in a process of their own."""
+
+    seconds: float = Field(600.0, gt=0, description="s; reading that takes longer is stopped")
+    gib: float = Field(4.0, gt=0, description="GiB; reading that needs more memory fails")
+
+
 class GriddedSource(Section):
     """Files of gridded fields: the archive that a prior learns from, or a truth to verify against."""
 
@@ -52,6 +59,7 @@ class GriddedSource(Section):
     )
     units: dict[ChannelName, str] = Field(default={}, description="channel: unit, where the file gives none")
     filter: dict[str, Any] = Field(default={}, description="GRIB keys to select by, such as typeOfLevel")
+    limits: ReaderLimits = Field(ReaderLimits(), description="of NetCDF and GRIB: each time that a file is asked")
 
 
 class Harmonics(Section):
@@ -135,13 +143,6 @@ class SourceConfig(Section):
     errors: dict[VariableName, ErrorModel] = {}
     levels: tuple[float, ...] = Field((), description="hPa; keep only these pressure levels; empty: all")
     keep: tuple[VariableName, ...] = Field((), description="keep only these variables; empty: all")
-
-
-class ReaderLimits(Section):
-    """What reading one file may take, for formats whose libraries run in a process of their own."""
-
-    seconds: float = Field(600.0, gt=0, description="s; reading that takes longer is stopped")
-    gib: float = Field(4.0, gt=0, description="GiB; reading that needs more memory fails")
 
 
 class _NativeSource(SourceConfig):

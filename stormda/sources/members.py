@@ -11,7 +11,6 @@ __all__ = ["read_means", "read_members"]
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import numpy as np
 from stormda.config import GriddedSource
 from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
+from stormda.sources.apart import open_fields
 from stormda.sources.fields import Field, contents, nearest
-from stormda.sources.grib import open_grib
 from stormda.sources.layers import Layer, layer_of
-from stormda.sources.netcdf import open_netcdf
 from stormda.state import State
 from stormda.time import format_time
 from stormda.types import Array
@@ -121,16 +119,10 @@ def _each(
         with path.open("rb") as file:
             kind = "grib" if file.read(4) == b"GRIB" else "netcdf"
         ways = [s.model_copy(update={"kind": kind}) for s in sources]
-        with _OPEN[kind](path, ways[0]) as fields:
+        with open_fields(path, ways[0], key) as fields:
             for part in _ensembles(fields):
                 for layers in _members(part, wanted, ways, path, key):
                     yield path, layers
-
-
-_OPEN: dict[str, Callable[[Path, GriddedSource], AbstractContextManager[list[Field]]]] = {
-    "netcdf": open_netcdf,
-    "grib": open_grib,
-}
 
 
 def _ensembles(fields: list[Field]) -> list[list[Field]]:

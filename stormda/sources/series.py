@@ -8,8 +8,8 @@ __all__ = ["CHUNK_BYTES", "Entries", "Files", "Part", "Series", "Target", "Targe
 
 import atexit
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,9 @@ import numpy as np
 
 from stormda.config import GriddedSource
 from stormda.grid import Grid
+from stormda.sources.apart import open_fields
 from stormda.sources.fields import Field
-from stormda.sources.grib import open_grib
 from stormda.sources.layers import Layer, layer_of
-from stormda.sources.netcdf import open_netcdf
-from stormda.sources.zarr import open_zarr
 from stormda.state import State
 from stormda.types import Array
 from stormda.variables import Channel
@@ -29,11 +27,6 @@ from stormda.variables import Channel
 CHUNK_BYTES = 32e6
 """Of the states that are read together."""
 
-_OPEN: dict[str, Callable[[Path, GriddedSource], AbstractContextManager[list[Field]]]] = {
-    "netcdf": open_netcdf,
-    "grib": open_grib,
-    "zarr": open_zarr,
-}
 _OPEN_FILES = 16
 _OPEN_SERIES = 4
 
@@ -91,7 +84,7 @@ class Files:
             self._open.popitem(last=False)[1][0].close()
         part = self._parts[number]
         with ExitStack() as stack:
-            fields = stack.enter_context(_OPEN[part.source.kind](part.path, part.source))
+            fields = stack.enter_context(open_fields(part.path, part.source, part.key))
             found = {c: layer_of(c, fields, part.source, part.key) for c in self._channels}
             layers = {c: layer for c, layer in found.items() if layer is not None}
             self._open[number] = (stack.pop_all(), layers, fields)

@@ -8,13 +8,14 @@ file gets a new worker.
     main process                               worker
     function, arguments, limits    -->         setrlimit, setitimer; function(*arguments)
     value, or an error             <--         with what was logged
+    large arrays                   <--         through a piece of memory that both have
 
 The time is kept by the kernel (SIGALRM, not caught), so it also ends code that never comes back to Python, and a worker
 whose main process was killed. The memory limit is RLIMIT_DATA: private writable memory, what an allocation adds to.
 The worker is started as a new interpreter, not by fork: a fork of a process with threads, MPI or a GPU is not safe.
 """
 
-__all__ = ["isolated", "serve"]
+__all__ = ["alive", "isolated", "serve"]
 
 import atexit
 import logging
@@ -26,19 +27,23 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
+import numpy as np
+
 from stormda.config import ReaderLimits
 from stormda.errors import InputError, StormdaError
+from stormda.types import Array
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_START = "import sys; sys.path[:] = {path!r}; from stormda.sources.worker import serve; serve({channel})"
+_START = "import sys; sys.path[:] = {path!r}; from stormda.sources.worker import serve; serve({channel}, {board})"
 _AGAIN = "the file is probably damaged: fetch it again"
 
 
@@ -73,6 +78,11 @@ def isolated(function: Callable[..., T], *arguments: object, file: Path, key: st
     return cast(T, value)
 
 
+def alive() -> bool:
+    """Whether there is a worker: what earlier calls left open in it is open still."""
+    return _worker is not None and _worker.owner == os.getpid()
+
+
 # --- the side that asks ----------------------------------------------------------------------------------------------
 
 _Answer = tuple[bool, object, list[tuple[str, int, str]]]
@@ -83,14 +93,15 @@ class _Worker:
 
     def __init__(self) -> None:
         self.talk: IO[bytes] = tempfile.TemporaryFile()  # what libraries print: its last line goes into the message
+        self.board = _memory()
         self.channel, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(path=sys.path, channel=theirs.fileno())],
+                [sys.executable, "-c", _START.format(path=sys.path, channel=theirs.fileno(), board=self.board)],
                 stdin=subprocess.DEVNULL,
                 stdout=self.talk,
                 stderr=self.talk,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), self.board],
                 env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},  # others reserve what they do not use
                 start_new_session=True,  # an interrupt from the terminal is for the main process
             )
@@ -100,7 +111,8 @@ class _Worker:
         self, function: Callable[..., object], arguments: tuple[object, ...], file: Path, key: str, limits: ReaderLimits
     ) -> _Answer:
         self.channel.send((function, arguments, file, key, limits))
-        return cast(_Answer, self.channel.recv())
+        good, value, records = self.channel.recv()
+        return good, _taken(value, self.board) if isinstance(value, _Large) else value, records
 
     def close(self) -> int:
         """End the process; its exit code."""
@@ -112,6 +124,7 @@ class _Worker:
                 self.process.kill()
         code = self.process.wait()
         self.talk.close()
+        os.close(self.board)
         return code
 
     def last_words(self) -> str:
@@ -155,11 +168,48 @@ def _end(limits: ReaderLimits) -> str:
     return f"the library that reads this format crashed ({how}){': ' + words if words else ''}"
 
 
+# --- large arrays ----------------------------------------------------------------------------------------------------
+
+_LARGE = 1 << 20  # bytes; of smaller values the pipe is as fast
+
+
+@dataclass(frozen=True)
+class _Large:
+    """Stands for an array that lies in the memory of both processes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def _memory() -> int:
+    """The file descriptor of a file without a name, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stormda")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _given(x: Array, board: int) -> _Large:
+    view, at = np.ascontiguousarray(x).data.cast("B"), 0
+    while at < len(view):
+        at += os.pwrite(board, view[at:], at)
+    return _Large(x.dtype.str, x.shape)
+
+
+def _taken(large: _Large, board: int) -> Array:
+    x = np.empty(large.shape, large.dtype)
+    view, at = x.data.cast("B"), 0
+    while at < len(view):
+        at += os.preadv(board, [view[at:]], at)
+    os.ftruncate(board, 0)
+    return x
+
+
 # --- the worker ------------------------------------------------------------------------------------------------------
 
 
-def serve(channel: int) -> None:
-    """Answer calls that come through a file descriptor until it is closed."""
+def serve(channel: int, board: int) -> None:
+    """Answer calls that come through a file descriptor until it is closed, large arrays through another one."""
     connection = Connection(channel)
     records = _Records()
     logging.getLogger().addHandler(records)
@@ -170,6 +220,8 @@ def serve(channel: int) -> None:
             return
         _limit(limits)
         good, value = _answer(function, arguments, file, key, limits)
+        if isinstance(value, np.ndarray) and value.nbytes >= _LARGE and value.dtype.kind in "fiub":
+            value = _given(value, board)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         connection.send((good, value, records.take()))
 
