@@ -197,6 +197,8 @@ class Watch:
             os._exit(1)
 
     def _interrupt(self, number: int, frame: object) -> None:
+        if sys.exc_info()[0] is not None:  # On its way out already, and tidying up: of a collective that broke off.
+            return
         if not (self.deaf or self._ended) and self.news is not None and self.news.rank != self.rank:
             raise Lost
 

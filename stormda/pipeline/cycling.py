@@ -25,6 +25,7 @@ import stormda
 from stormda.assimilation import methods
 from stormda.assimilation.ensemble_prior import EnsemblePrior
 from stormda.assimilation.prior import Prior
+from stormda.assimilation.smoother import Frame
 from stormda.assimilation.storm_prior import StormPrior, bounded
 from stormda.config import Config
 from stormda.diffusion.history import History
@@ -229,7 +230,7 @@ def _cycle(
         history = methods.remember(prior, history, ensemble, carry)
         seconds += (perf_counter() - start) / len(world.times)
         if again is not None:
-            again(k, problem, ensemble, decode, truth)
+            again(k, Frame(problem, ensemble, prior=told), decode, truth)
         if forecaster is not None and forecaster.wants(k):
             forecaster(k, decode(ensemble), prior.grid)
     progress(f"{method}, seed {seed}", len(world.times), len(world.times))

@@ -17,6 +17,7 @@ import torch
 from stormda.distributed import launch
 from stormda.distributed.launch import Job, launched
 from stormda.distributed.ranks import Ranks
+from stormda.distributed.watch import Lost, News, Watch
 from stormda.distributed.world import World
 from stormda.errors import AnalysisRejected, StormdaError
 
@@ -158,3 +159,17 @@ def test_an_mpi_whose_world_is_another_is_refused() -> None:
     if "finds no MPI library" in done.stdout:
         pytest.skip("no MPI library: pip install 'stormda[mpi]'")
     assert re.match(r"ConfigError MPI started 4 processes \(PMI_SIZE=4\), .* sees a world of 1:", done.stdout)
+
+
+def test_who_tidies_up_already_is_not_interrupted() -> None:
+    watch = Watch(0, 2, "127.0.0.1")
+    try:
+        watch.news = News(1, "StormdaError", "gone")
+        with pytest.raises(Lost):
+            watch._interrupt(0, None)
+        try:
+            raise RuntimeError("a collective broke off")
+        except RuntimeError:
+            watch._interrupt(0, None)  # Else what follows here would not be done.
+    finally:
+        watch.close()
