@@ -14,9 +14,11 @@ member by member: x_{k+1} has been drawn again already, f is what the member wou
 analysis and q a draw from what G leaves unexplained, B - G P G^T. With a linear-Gaussian prior mean and covariance are
 those of Rauch, Tung and Striebel (1965, https://doi.org/10.2514/3.3166), and members stay trajectories; members keep
 the shape that the network gave them. What the EOFs leave out is not touched.
+
+A frame that no later observation reaches is not drawn again: nothing came after it, or no covariance was carried on.
 """
 
-__all__ = ["WINDOWED", "Between", "Frame", "redraw"]
+__all__ = ["WINDOWED", "Between", "Frame", "redraw", "windowed"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,15 +56,28 @@ class Frame:
         problem: of its analysis.
         ensemble: the analysis [M, C, H, W], standardised.
         between: the same observations where H sees the frame before as well; None: H sees this frame alone.
+        prior: of its time, as its analysis was drawn from it; None: that of the window.
     """
 
     problem: Problem
     ensemble: Tensor
     between: Between | None = None
+    prior: Prior | None = None
 
 
-def redraw(method: str, prior: Prior, frames: Sequence[Frame], settings: Settings) -> list[Tensor]:
-    """The members [M, C, H, W] of every frame of a window, given all its observations.
+def windowed(method: str, prior: Prior) -> None:
+    """Raise ConfigError where a method, or the prior that it has, cannot draw its past again."""
+    if method not in WINDOWED:
+        hint = f"window.frames=1; windows are for {', '.join(WINDOWED)}"
+        raise ConfigError(f"method {method} cannot draw its past again", key="window.frames", hint=hint)
+    if isinstance(prior, GaussianPrior) or (isinstance(prior, StormPrior) and prior.background is not None):
+        return
+    what = "the weights hold no background error covariance, which carries observations back in time"
+    raise ConfigError(what, key="storm.weights", hint="stormda train estimates it (storm.background_modes)")
+
+
+def redraw(method: str, prior: Prior, frames: Sequence[Frame], settings: Settings) -> list[Tensor | None]:
+    """The members [M, C, H, W] of every frame of a window, given all its observations; None: as its analysis is.
 
     Args:
         method: one of `WINDOWED`.
@@ -71,18 +86,23 @@ def redraw(method: str, prior: Prior, frames: Sequence[Frame], settings: Setting
         settings: how to draw.
 
     Raises:
-        ConfigError: a network without a background error covariance, or a state from elsewhere.
+        ConfigError: as `windowed`, or a state from elsewhere.
     """
     if any(frame.problem.elsewhere is not None for frame in frames):
         hint = "window.frames=1, or no assimilate.background"
         raise ConfigError("a window cannot be drawn again beside a centre's own state", key="window.frames", hint=hint)
+    windowed(method, prior)
+    last = max((k for k, frame in enumerate(frames) if len(frame.problem.y)), default=0)
+    if last == 0:
+        return [None] * len(frames)
+    drawn: list[Tensor | None]
     if isinstance(prior, GaussianPrior):
-        return _together(method, prior, frames, settings)
-    if isinstance(prior, StormPrior) and prior.background is not None:
+        drawn = [*_together(method, prior, frames, settings)]
+    else:
+        assert isinstance(prior, StormPrior) and prior.background is not None
         linear = prior.background.linear
-        return backwards(prior, linear.modes.double(), linear.propagator.double(), frames, settings.seed)
-    what = "the weights hold no background error covariance, which carries observations back in time"
-    raise ConfigError(what, key="storm.weights", hint="stormda train estimates it (storm.background_modes)")
+        drawn = backwards(prior, linear.modes.double(), linear.propagator.double(), frames, settings.seed)
+    return [z if k < last or k == len(frames) - 1 else None for k, z in enumerate(drawn)]
 
 
 def _together(method: str, prior: GaussianPrior, frames: Sequence[Frame], settings: Settings) -> list[Tensor]:
@@ -102,8 +122,6 @@ def _together(method: str, prior: GaussianPrior, frames: Sequence[Frame], settin
 
     y, variance = (torch.cat([pair[i].double() for pair in data]) for i in (0, 1))
     whole = Problem(last.time, first.history, operator, y, variance)
-    if len(y) == 0:
-        return [frame.ensemble for frame in frames]
     ensemble, _ = methods.analysis(method, window, whole, settings)
     return _apart(ensemble, channels)
 
@@ -118,24 +136,28 @@ def _data(frame: Frame) -> tuple[Tensor, Tensor]:
     return known.y, known.variance
 
 
-def backwards(prior: Prior, modes_RN: Tensor, propagator: Tensor, frames: Sequence[Frame], seed: int) -> list[Tensor]:
-    """Frame after frame from the last one to the first; where no covariance was carried, the past stays as it is."""
-    drawn = [frame.ensemble for frame in frames]
+def backwards(
+    prior: Prior, modes_RN: Tensor, propagator: Tensor, frames: Sequence[Frame], seed: int
+) -> list[Tensor | None]:
+    """Frame after frame from the last one, which stays, to the first; None from where no covariance was carried."""
+    z = frames[-1].ensemble
+    drawn: list[Tensor | None] = [*(None for _ in frames[1:]), z]
     for k in reversed(range(len(frames) - 1)):
-        after = frames[k + 1].problem
+        after, told = frames[k + 1].problem, frames[k + 1].prior or prior
         p = after.history.covariance
         if p is None or after.history.age != 1:
             break
         here = _coordinates(frames[k].ensemble, modes_RN)
-        linear = prior.linear(after.history, after.time)
-        top = torch.tensor(prior.sigma_max)
-        b = _coordinates(prior.denoiser(after.history, after.time)(linear.mean.float()[None], top), modes_RN)
+        linear = told.linear(after.history, after.time)
+        top = torch.tensor(told.sigma_max)
+        b = _coordinates(told.denoiser(after.history, after.time)(linear.mean.float()[None], top), modes_RN)
         moved = propagator @ p.double()
         gain = torch.linalg.solve(linear.covariance, moved).T  # C = P G^T B^-1
         own = _draw(linear.covariance - moved @ propagator.T, len(here), seed, after)
         forecast = b + (here - here.mean(dim=0)) @ propagator.T + own
-        step = (_coordinates(drawn[k + 1], modes_RN) - forecast) @ gain.T
-        drawn[k] = frames[k].ensemble + (step @ modes_RN).view_as(frames[k].ensemble).to(frames[k].ensemble)
+        step = (_coordinates(z, modes_RN) - forecast) @ gain.T
+        z = frames[k].ensemble + (step @ modes_RN).view_as(frames[k].ensemble).to(frames[k].ensemble)
+        drawn[k] = z
     return drawn
 
 

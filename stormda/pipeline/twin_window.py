@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from stormda.assimilation.methods import Problem, Settings
+from stormda.assimilation.methods import Settings
 from stormda.assimilation.prior import Prior
 from stormda.assimilation.smoother import WINDOWED, Frame, redraw
 from stormda.config import Config
@@ -44,16 +43,17 @@ class Redrawer:
     scores: Array
     _kept: deque[tuple[int, Frame, Mapping2, Array]] = field(default_factory=deque)
 
-    def __call__(self, cycle: int, problem: Problem, ensemble: Tensor, decode: Mapping2, truth_CHW: Array) -> None:
+    def __call__(self, cycle: int, frame: Frame, decode: Mapping2, truth_CHW: Array) -> None:
         """The analysis of a cycle, standardised; `decode` makes its fields physical."""
-        self._kept.append((cycle, Frame(problem, ensemble), decode, truth_CHW))
+        self._kept.append((cycle, frame, decode, truth_CHW))
         if len(self._kept) > self.frames:
             self._kept.popleft()
         if (cycle + 1) % self.stride or len(self._kept) < 2:
             return
         drawn = redraw(self.method, self.prior, [frame for _, frame, _, _ in self._kept], self.settings)
         for (k, _, decoded, truth), z in zip(self._kept, drawn, strict=True):
-            self.scores[k, cycle - k] = _scores(decoded(z).double().numpy(), truth, self.weights)
+            if z is not None:
+                self.scores[k, cycle - k] = _scores(decoded(z).double().numpy(), truth, self.weights)
 
 
 def redrawer(config: Config, method: str, prior: Prior, settings: Settings, cycles: int) -> Redrawer | None:

@@ -6,10 +6,10 @@ later window puts its own in the place of an earlier one. H and the observations
 its feedback file has them; an observation between two frames of the window sees both.
 """
 
-__all__ = ["REANALYSIS", "draw_window"]
+__all__ = ["REANALYSIS", "check_window", "draw_window", "try_window"]
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor
 from stormda.assimilation import methods
 from stormda.assimilation.methods import Problem
 from stormda.assimilation.prior import Prior
-from stormda.assimilation.smoother import WINDOWED, Between, Frame, redraw
+from stormda.assimilation.smoother import Between, Frame, redraw, windowed
 from stormda.config import Config
-from stormda.errors import AnalysisRejected, ConfigError
+from stormda.errors import AnalysisRejected, ConfigError, StormdaError
 from stormda.observations import QC
 from stormda.operators.build import build_operator
 from stormda.operators.correlate import decorrelation
@@ -30,6 +30,7 @@ from stormda.pipeline import build
 from stormda.pipeline.history import find_past
 from stormda.pipeline.inputs import resolver
 from stormda.pipeline.layout import analysis_folder
+from stormda.pipeline.nwp import told_rim
 from stormda.store.analysis import read_analysis, write_analysis
 from stormda.store.feedback import read_feedback
 from stormda.time import format_time
@@ -64,38 +65,67 @@ class _Pair:
         return torch.cat(parts, dim=-1).index_select(-1, torch.as_tensor(order))
 
 
+def check_window(config: Config, prior: Prior) -> None:
+    """Raise ConfigError where a window is asked for and can never be drawn, before anything is."""
+    if config.window.frames == 1:
+        return
+    method, source, key = config.assimilate.method, config.history.source, "window.frames"
+    windowed(method, prior)
+    if source != "analyses":
+        what = f"a history from {source} leaves nothing to draw again: a window goes on from its analyses"
+        raise ConfigError(what, key=key, hint="window.frames=1, or history.source=analyses")
+    if config.assimilate.background is not None:
+        hint = "window.frames=1, or no assimilate.background"
+        raise ConfigError("a window cannot be drawn again beside a centre's own state", key=key, hint=hint)
+
+
+def try_window(config: Config, prior: Prior, cycle: np.datetime64, split: int) -> tuple[np.datetime64, ...]:
+    """As `draw_window`; a window that fails is a warning, since the analysis is there."""
+    try:
+        return draw_window(config, prior, cycle, split)
+    except Exception as error:
+        what = str(error) if isinstance(error, StormdaError) else f"{type(error).__name__}: {error}"
+        log.warning("the window of %s is not drawn: %s", format_time(cycle), what)
+        return ()
+
+
 def draw_window(config: Config, prior: Prior, cycle: np.datetime64, split: int) -> tuple[np.datetime64, ...]:
-    """Draw and publish the frames before the analysis of a cycle again, where one is due; their times, oldest first.
+    """Draw and publish the frames before the analysis of a cycle again, where one is due.
+
+    Returns:
+        The times that were drawn again, oldest first: those that a later observation reaches.
 
     Raises:
-        ConfigError: a method or a past for which there is no window.
+        ConfigError: as `check_window`.
         AnalysisRejected: a member is not finite.
+        StormdaError: an analysis, its feedback or a file at its rim cannot be read, a file cannot be written.
     """
+    check_window(config, prior)
     method, wanted = config.assimilate.method, config.window
-    if wanted.frames == 1:
-        return ()
-    if method not in WINDOWED or config.history.source != "analyses":
-        what = f"method {method} with a history from {config.history.source} cannot draw its past again"
-        hint = f"window.frames=1; windows are for {', '.join(WINDOWED)} that go on from their analyses"
-        raise ConfigError(what, key="window.frames", hint=hint)
     number = (cycle - np.datetime64(0, "s")) // config.assimilate.step
     times = _times(config, prior, cycle, split)
     if (number + 1) % wanted.stride or len(times) < 2:
         return ()
     settings = methods.Settings.of(config, build.sampler(config))
-    frames = [_frame(config, prior, time, split) for time in times]
-    drawn = redraw(method, prior, frames, settings)
-    for k, (time, z) in enumerate(zip(times[:-1], drawn, strict=False)):
+    first, *others = (_frame(config, prior, time, split) for time in times)
+    rim = config.assimilate.rim
+    told = [
+        replace(frame, prior=told_rim(config, prior, rim, time, "assimilate.rim"))
+        for time, frame in zip(times[1:], others, strict=True)
+    ]
+    drawn = redraw(method, prior, [first, *told], settings)
+    again = [(k, time, z) for k, (time, z) in enumerate(zip(times[:-1], drawn, strict=False)) if z is not None]
+    for _, time, z in again:
         if not bool(torch.isfinite(z).all()):
             raise AnalysisRejected(f"the reanalysis of {format_time(time)} is not finite", hint="window.frames=1")
+    for k, time, z in again:
         path = analysis_folder(config, method, time, split) / REANALYSIS
-        later = len(times) - 1 - k
         attributes = {
             "title": f"stormda reanalysis, {config.name}",
             "product": "reanalysis",
             "method": method,
             "split_seed": str(split),
-            "later_analyses": str(later),
+            "later_analyses": str(len(times) - 1 - k),
             "observations_until": format_time(cycle),
             "geometry": "plane" if prior.grid.plane else "sphere",
         }
@@ -104,8 +134,8 @@ def draw_window(config: Config, prior: Prior, cycle: np.datetime64, split: int) 
             path, (member.numpy() for member in x), count=len(x), channels=prior.channels, grid=prior.grid, time=time,
             attributes=attributes,
         )  # fmt: skip
-    log.info("%d frames before %s drawn again", len(times) - 1, format_time(cycle))
-    return tuple(times[:-1])
+    log.info("%d frames before %s drawn again", len(again), format_time(cycle))
+    return tuple(time for _, time, _ in again)
 
 
 def _times(config: Config, prior: Prior, cycle: np.datetime64, split: int) -> list[np.datetime64]:

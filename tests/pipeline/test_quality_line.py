@@ -211,7 +211,7 @@ def test_an_orography_at_a_url_serves_every_stage(spoilt: Callable[..., Callable
     with serving(tmp_path / "far") as far:
         url = far.put("z.nc", (tmp_path / "z.nc").read_bytes())
         own = heights, f"operators.t2m={{kind: height, orography: '{url}'}}", "window.frames=2"
-        for verb in ("bias", "assimilate", "verify"):
-            ended = run(verb, "--from", stamp(FIRST), "--to", stamp(FIRST + 1), *own, BIAS)
+        for verb, *more in (("assimilate",), ("verify",), ("bias", BIAS)):
+            ended = run(verb, "--from", stamp(FIRST), "--to", stamp(FIRST + 1), *own, *more)
             assert ended.code == 0 and "WARNING" not in ended.err, ended.err
     assert (folder(here / "run", FIRST) / "reanalysis.nc").is_file()
