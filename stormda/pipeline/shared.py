@@ -10,8 +10,8 @@ that hold it gets it whole and writes it, one micro-batch after another.
 __all__ = ["shared_folder", "shared_members"]
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stormda.distributed.world import World
 from stormda.pipeline.parts import UNCUT, Parts
-from stormda.store.publish import atomic_folder
+from stormda.store.publish import atomic_folder, writing
 from stormda.types import Array
 
 _PARTS = "parts"
@@ -48,15 +48,20 @@ def shared_members(world: World, folder: Path, cut: Parts = UNCUT, **ensembles: 
         folder: of `shared_folder`.
         cut: how the ranks that draw the same members hold them.
         ensembles: the members of this rank [m, C, H, W], or its part of them, physical.
+
+    Raises:
+        OutputError: no room, no permission, on any rank.
     """
     parts = folder / _PARTS
     if world.processes > 1:
-        parts.mkdir(exist_ok=True)
+        with writing(parts):
+            parts.mkdir(exist_ok=True)
     for name, x in ensembles.items():
         if cut.several:
             _join(None if world.part else _part(parts, name, world.rank), cut, x)
         elif world.rank > 0 and world.part == 0:
-            np.save(_part(parts, name, world.rank), x.numpy())
+            with _file(_part(parts, name, world.rank), x, x.shape) as write:
+                write(x)
     world.wait()
     if cut.several:
         return {name: _written(parts, name, range(world.size)) for name in ensembles}
@@ -68,18 +73,29 @@ def shared_members(world: World, folder: Path, cut: Parts = UNCUT, **ensembles: 
 
 def _join(path: Path | None, cut: Parts, x_MCHW: Tensor) -> None:
     """Make the members whole, and write them where this rank is to."""
-    shape, file = (*x_MCHW.shape[:2], *cut.shape), None
-    if path is not None:
-        file = np.lib.format.open_memmap(path, "w+", x_MCHW.numpy().dtype, shape) if len(x_MCHW) else None
-        if file is None:
-            np.save(path, x_MCHW.new_zeros(shape).numpy())
-    first = 0
-    for whole in cut.wholes(x_MCHW):
-        if file is not None:
-            file[first : first + len(whole)] = whole.numpy()
-        first += len(whole)
-    if file is not None:
-        file.flush()
+    with _file(path, x_MCHW, (*x_MCHW.shape[:2], *cut.shape)) if path is not None else nullcontext() as write:
+        for whole in cut.wholes(x_MCHW):
+            if write is not None:
+                write(whole)
+
+
+@contextmanager
+def _file(path: Path, like: Tensor, shape: Sequence[int]) -> Iterator[Callable[[Tensor], None]]:
+    """A .npy file, one block of members after another: written, not mapped, as a full disk kills who writes to a map.
+
+    Args:
+        path: its place.
+        like: has its type.
+        shape: of all of it.
+    """
+    kind = np.lib.format.dtype_to_descr(like.numpy().dtype)
+    with writing(path), path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": tuple(shape)})
+
+        def write(x: Tensor) -> None:
+            file.write(np.ascontiguousarray(x.numpy()).data)
+
+        yield write
 
 
 def _written(parts: Path, name: str, ranks: range) -> Iterator[Array]:

@@ -7,7 +7,7 @@ exchanged with it in one step where the system can (Linux, renameat2), else by t
 What a killed writer leaves under a hidden name is removed by the next writer of the same product on that machine.
 """
 
-__all__ = ["atomic", "atomic_folder", "plain", "scratch", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic", "atomic_folder", "plain", "scratch", "write_bytes", "write_json", "write_text", "writing"]
 
 import ctypes
 import dataclasses
@@ -139,19 +139,26 @@ def plain(value: Any) -> Any:
 def _output(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`; removed if the body fails, whose write errors become an OutputError."""
     temporary = path.parent / f".{path.stem}.{_here()}-{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}"
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            yield temporary
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses while `path` is written becomes an OutputError; for files of a folder that is hidden."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        yield temporary
+        yield
     except (OSError, RuntimeError) as error:  # HDF5 hides a full disk in a RuntimeError without a reason.
-        _remove(temporary)
         what, hint = _reason(error, path)
         if what is None:
             raise
         raise OutputError(f"{what}: {error}", file=path, hint=hint) from error
-    except BaseException:
-        _remove(temporary)
-        raise
 
 
 def _reason(error: OSError | RuntimeError, path: Path) -> tuple[str | None, str | None]:
