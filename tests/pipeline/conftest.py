@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     ended = command("ingest", "-c", folder / "config.yaml")
     assert ended.code == 0, ended.err
     return World(folder, truth)
+
+
+@pytest.fixture(scope="module")
+def few_draws() -> Iterator[None]:
+    """Trainings judge the width of their draws by a few states: most of the time of a short one goes there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stormda.training.background._DRAWN", 4)
+        yield
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(world: World, few_draws: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a few steps, whose draws are as hard to repeat as good ones."""
     run = tmp_path_factory.mktemp("trained") / "run"
     codes, said = started(again(world, run, "train", *TRAIN), 1, run.parent)

@@ -44,10 +44,16 @@ def losses(run: Path) -> list[tuple[float, float]]:
         return [(float(row["train"]), float(row["loss"])) for row in csv.DictReader(file)]
 
 
+@pytest.fixture(scope="module")
+def alone(world: World, few_draws: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    """How the training of one process ended, and its run folder."""
+    run = shutil.copytree(world.folder / "run", tmp_path_factory.mktemp("alone") / "run")
+    return command("train", "-c", world.config, *SHORT, f"run_dir={run}"), run
+
+
 @pytest.mark.parametrize("shard", [1, 2])
-def test_two_processes_train_as_one_does(world: World, tmp_path: Path, shard: int) -> None:
-    runs = [shutil.copytree(world.folder / "run", tmp_path / name) for name in ("one", "two")]
-    one = command("train", "-c", world.config, *SHORT, f"run_dir={runs[0]}")
+def test_two_processes_train_as_one_does(world: World, alone: tuple[Ended, Path], tmp_path: Path, shard: int) -> None:
+    one, runs = alone[0], [alone[1], shutil.copytree(world.folder / "run", tmp_path / "two")]
     first, second = two("train", "-c", world.config, *SHORT, f"run_dir={runs[1]}", f"parallel.shard={shard}")
     assert (one.code, first.code, second.code) == (0, 0, 0), first.err + second.err
     assert not second.out  # the first alone talks

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from stormda.diffusion.linalg import gmres
 
@@ -79,3 +80,15 @@ def test_float32_reaches_float32() -> None:
 def test_a_product_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(FloatingPointError):
         gmres(lambda v: v * float("nan"), torch.ones(2, 3))
+
+
+def test_a_process_without_rows_has_its_share() -> None:
+    """Its vectors are empty; dot products are those of the others: here always 1, which never converges."""
+    products: list[Tensor] = []
+
+    def matvec(x_BN: Tensor) -> Tensor:
+        products.append(x_BN)
+        return x_BN
+
+    x, count = gmres(matvec, torch.zeros(2, 0), max_iterations=3, dot=lambda a, b: torch.ones((a * b).shape[:-1]))
+    assert x.shape == (2, 0) and len(products) == count == 3

@@ -102,6 +102,7 @@ def test_two_ranks_have_the_curve_of_one(tmp_path: Path, alone: Trained, shape: 
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 6  # written once
 
 
+@pytest.mark.soak
 def test_groups_of_shards_have_it_too(tmp_path: Path, alone: Trained) -> None:
     short = job(rollout=Rollout())
     curves = over_ranks((2, 2), trained, tmp_path / "run", 10, short)

@@ -83,7 +83,12 @@ MESHES = {
 }
 
 
-@pytest.mark.parametrize("case, mesh", [(case, mesh) for case, meshes in MESHES.items() for mesh in meshes])
+EACH = [(case, mesh) for case, meshes in MESHES.items() for mesh in meshes]
+
+
+@pytest.mark.parametrize(
+    "case, mesh", [pytest.param(*each, marks=[pytest.mark.soak] if math.prod(each[1]) > 2 else []) for each in EACH]
+)
 def test_parts_of_a_call(case: str, mesh: tuple[int, int]) -> None:
     for name, (found, exact) in ranks(math.prod(mesh), both, case, mesh)[0].items():
         # float32, about 100 sums of 16 to 500 numbers one after another in other orders: sqrt(100) x 1e-7, and

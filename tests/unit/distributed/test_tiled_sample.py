@@ -94,6 +94,9 @@ def problem(dtype: torch.dtype, layout: Layout, spoilt: bool = False) -> Problem
     return Problem(TIME, history.part(layout), operator, y[rows], variance[rows])
 
 
+MANY = pytest.mark.soak  # of more than two processes
+
+
 GUIDANCE: dict[str, dict[str, Any]] = {
     "jfps": {"kind": "jfps", "linearisations": 3},
     "mmps": {"kind": "mmps", "derivative_below": 1e9},
@@ -128,12 +131,21 @@ def compare(kind: str, mesh: tuple[int, int], dtype: torch.dtype, limit: float) 
 # A step rounds to 1e-16, which the linear solver may increase by its condition, some 1e4, and again at later levels; it
 # stops in the same iteration, and there are 5 levels.
 @pytest.mark.parametrize("kind", ["jfps", "mmps", "robust"])
-@pytest.mark.parametrize("mesh", [(2, 1), (1, 3)])
+@pytest.mark.parametrize("mesh", [(2, 1), pytest.param((1, 3), marks=MANY)])
 def test_a_draw_in_double_precision(kind: str, mesh: tuple[int, int]) -> None:
     compare(kind, mesh, torch.float64, 1e-10)
 
 
-@pytest.mark.parametrize("kind, mesh", [("sda", (1, 2)), ("dps", (1, 2)), ("mmps", (2, 2)), ("jfps", (2, 2))])
+@pytest.mark.parametrize(
+    "kind, mesh",
+    [
+        ("sda", (1, 2)),
+        ("dps", (1, 2)),
+        ("jfps", (1, 2)),
+        pytest.param("mmps", (2, 2), marks=MANY),  # one of whose processes has no observation
+        pytest.param("jfps", (2, 2), marks=MANY),
+    ],
+)
 def test_other_guidance_and_meshes(kind: str, mesh: tuple[int, int]) -> None:
     compare(kind, mesh, torch.float64, 1e-10)
 
@@ -145,9 +157,10 @@ def test_a_draw_on_many(kind: str, mesh: tuple[int, int]) -> None:
     compare(kind, mesh, torch.float64, 1e-10)
 
 
+@pytest.mark.parametrize("mesh", [(1, 2), pytest.param((2, 2), marks=MANY)])
 @pytest.mark.parametrize("kind", ["jfps", "mmps"])
-def test_a_draw_in_single_precision(kind: str) -> None:
-    compare(kind, (2, 2), torch.float32, 1e-3)  # what ten thousand roundings of 1e-7 may add up to
+def test_a_draw_in_single_precision(kind: str, mesh: tuple[int, int]) -> None:
+    compare(kind, mesh, torch.float32, 1e-3)  # what ten thousand roundings of 1e-7 may add up to
 
 
 def settings(layout: Layout = WHOLE) -> Settings:
