@@ -198,7 +198,7 @@ def die_while_writing(rank: int) -> None:
     import numpy as np
 
     if rank:
-        np.save = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+        np.lib.format.write_array_header_1_0 = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("prepare", [die_in_posterior, die_while_writing])
