@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ from stormda.pipeline.nwp_error import elsewhere
 from stormda.pipeline.observed import observe
 from stormda.pipeline.parts import parts_of, possible
 from stormda.pipeline.product import Job, Product, publish, tally
-from stormda.pipeline.window import draw_window
+from stormda.pipeline.window import check_window, try_window
 from stormda.quality.bias import correct, estimate
 from stormda.quality.withhold import withhold
 from stormda.time import Window, format_time
@@ -106,6 +107,7 @@ def assimilate(
     instead: str | None = None,
     prior: Prior | None = None,
     dry_run: bool = False,
+    windows: bool = True,
     progress: Progress = silent,
     world: World = ALONE,
 ) -> AssimilateResult:
@@ -117,6 +119,7 @@ def assimilate(
         instead: publish the background in the place of the analysis, labelled with this reason.
         prior: of the method, where the caller has built it already.
         dry_run: say what would be done, write nothing.
+        windows: draw the past again where `window.frames` asks for it; what fails there is a warning.
         progress: told about the work.
         world: the processes that share the work.
 
@@ -128,22 +131,24 @@ def assimilate(
     possible(config)
     if world.processes > 1 and method not in _DIVIDED:
         log.info("%s is the work of one process; the others wait", method)
-        whole = partial(assimilate, config, cycles, instead=instead, prior=prior, dry_run=dry_run, progress=progress)
-        return world.spread(whole)
+        options: dict[str, Any] = {"instead": instead, "prior": prior, "dry_run": dry_run, "windows": windows}
+        return world.spread(partial(assimilate, config, cycles, **options, progress=progress))
     given = config.assimilate.prior is not None
     own = None if given else prior or _prior(config, world)
     parts, seeds = parts_of(own, world, config.assimilate.batch), config.quality.withhold.seeds
-    jobs = []
-    for cycle in sorted(cycles):
-        known = own or build.prior(config, method, cycle)
-        known = told_rim(config, known, config.assimilate.rim, cycle, "assimilate.rim")
-        jobs += [Job(config, known, cycle, split, instead, world, parts) for split in seeds]
     done: list[CycleResult] = []
     backgrounds: dict[str, Tensor] = {}
-    for number, job in enumerate(jobs):
-        progress(f"{format_time(job.cycle)} {method}", number, len(jobs))
-        done.append(_one(job, dry_run, backgrounds))
-    progress(f"{method} done", len(jobs), len(jobs))
+    total = len(cycles) * len(seeds)
+    for cycle in sorted(cycles):
+        known = own or build.prior(config, method, cycle)
+        check_window(config, known)
+        known = told_rim(config, known, config.assimilate.rim, cycle, "assimilate.rim")
+        for split in seeds:
+            progress(f"{format_time(cycle)} {method}", len(done), total)
+            job = Job(config, known, cycle, split, instead, world, parts)
+            again = windows and not dry_run and instead is None
+            done.append(_one(job, dry_run, again, backgrounds))
+    progress(f"{method} done", total, total)
     if world.leads:
         _say_absent(config, done)
     return AssimilateResult(method, config.assimilate.ensemble, tuple(done))
@@ -168,7 +173,7 @@ def _given(job: Job) -> tuple[Past, Observations, pd.DataFrame | None]:
     return past, observations, known
 
 
-def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult:
+def _one(job: Job, dry_run: bool, windows: bool, backgrounds: dict[str, Tensor]) -> CycleResult:
     """One analysis, from the store to the published folder."""
     start = perf_counter()
     config = job.config
@@ -182,7 +187,7 @@ def _one(job: Job, dry_run: bool, backgrounds: dict[str, Tensor]) -> CycleResult
         if config.assimilate.report and job.world.leads:
             write_report(config, job.cycle, job.split)
         observations = product.observations
-    redrawn = () if dry_run else job.world.spread(lambda: draw_window(config, job.prior, job.cycle, job.split))
+    redrawn = job.world.spread(lambda: try_window(config, job.prior, job.cycle, job.split)) if windows else ()
     seconds = round(perf_counter() - start, 2)
     where = format_time(job.cycle), job.split, str(job.folder)
     again = tuple(format_time(time) for time in redrawn)

@@ -332,6 +332,9 @@ class Session:
         if stage == "assimilate" and instead is None and not isinstance(error, InputError):
             again = self.ledger.fail(cycle, stage, what, count=False)
             return self._stage(again, stage, self._instead(again, ours))
+        if stage == "window":  # The analysis is there; the next window draws most of these times.
+            log.warning("the window of %s is not drawn: %s", format_time(cycle.time), what)
+            return self.ledger.finish(cycle, stage, stage_note=f"not drawn: {what}")
         cycle = self.ledger.fail(cycle, stage, what, count=True)
         if cycle.attempts < self.config.cycle.attempts and not isinstance(error, AnalysisRejected):
             raise _Failed(cycle, ours)

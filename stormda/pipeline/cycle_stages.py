@@ -47,7 +47,8 @@ _PATIENCE = 30.0  # s that a launched command has to end in good order
 def names(config: Config) -> tuple[str, ...]:
     """The stages of a cycle after its observations are there."""
     forecast = ("forecast",) if config.cycle.lead > np.timedelta64(0, "s") else ()
-    return ("assimilate", *forecast, *(("verify",) if config.cycle.verify else ()))
+    window = ("window",) if config.window.frames > 1 else ()
+    return ("assimilate", *forecast, *window, *(("verify",) if config.cycle.verify else ()))
 
 
 @dataclass(eq=False)
@@ -67,6 +68,8 @@ class Work:
         """Run a stage; returns a note, empty where all is well. `instead`: see `assimilate`."""
         if stage == "assimilate":
             return self._assimilate(cycle, instead)
+        if stage == "window":
+            return self._window(cycle)
         return self._forecast(cycle) if stage == "forecast" else self._verify(cycle)
 
     def mark(self, stage: str, cycle: np.datetime64) -> str:
@@ -74,10 +77,10 @@ class Work:
         return " ".join(_mark(path) for path in self._products(stage, cycle))
 
     def there(self, stage: str, cycle: np.datetime64, before: str = "") -> bool:
-        """Whether the stage published all of its product since `before` was its mark."""
+        """Whether the stage published all of its product since `before` was its mark; a window is drawn again."""
         marks = [_mark(path) for path in self._products(stage, cycle)]
         old = before.split(" ") if before else ["-"] * len(marks)
-        return all(mark not in ("-", *old) for mark in marks)
+        return bool(marks) and all(mark not in ("-", *old) for mark in marks)
 
     def facts(self, cycle: np.datetime64) -> dict[str, Any]:
         """The provenance of the analysis, of its first split.
@@ -118,6 +121,8 @@ class Work:
 
     def _products(self, stage: str, cycle: np.datetime64) -> list[Path]:
         config, method = self.config, self.config.assimilate.method
+        if stage == "window":
+            return []  # It lies in the folders of other cycles, and not every cycle draws one.
         if stage == "verify":
             return [verification_folder(config, method) / stamp(cycle) / "scores.json"]
         if stage == "forecast":
@@ -128,12 +133,32 @@ class Work:
     def _assimilate(self, cycle: np.datetime64, instead: str | None) -> str:
         self._archive()
         if self.config.cycle.launch:
+            self._possible()
             self._launch(cycle, instead)
             return ""
         from stormda.pipeline.assimilate import assimilate
 
-        assimilate(self.config, [cycle], instead=instead, prior=self._built(), progress=self.progress)
+        known = self._built()
+        assimilate(self.config, [cycle], instead=instead, prior=known, windows=False, progress=self.progress)
         return ""
+
+    def _possible(self) -> None:
+        """Whether there can be a window, where one is asked for, before an analysis is drawn elsewhere."""
+        if self.config.window.frames > 1:
+            from stormda.pipeline.window import check_window
+
+            check_window(self.config, self._built())
+
+    def _window(self, cycle: np.datetime64) -> str:
+        """The past drawn again with the analyses of all splits; what fails is a warning."""
+        from stormda.pipeline.window import try_window
+
+        if self.facts(cycle).get("product") == "background":
+            return "no analysis, no window"
+        prior = self._built()
+        seeds = self.config.quality.withhold.seeds
+        drawn = {time for seed in seeds for time in try_window(self.config, prior, cycle, seed)}
+        return f"{len(drawn)} times drawn again"
 
     def _archive(self) -> None:
         """The archive, once, where the configuration says what it is made of."""
@@ -163,6 +188,7 @@ class Work:
         write_text(file, configuration.dump(self.config, file.parent))
         words = [*self.config.cycle.launch, sys.executable, "-m", "stormda", "assimilate", "-c", str(file)]
         words += ["--cycle", format_time(cycle), "--quiet"] + ([] if instead is None else ["--instead", instead])
+        words += ["window.frames=1"] if self.config.window.frames > 1 else []  # A stage of its own draws the window.
         code, said = _launched(words)
         if code:
             kind, key = _ENDS.get(code, StormdaError), re.search(r"\bkey=([\w.]+)", said)

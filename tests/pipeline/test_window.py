@@ -3,11 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cycle_world import Project
 from tiny_world import FIRST, TIMES, Ended, World, stamp, visible
 
+from stormda.config import Config
+from stormda.errors import InputMissing
+from stormda.pipeline import assimilate, window
+from stormda.pipeline.cycle import run_cycle
+from stormda.pipeline.cycle_session import Session
+from stormda.pipeline.cycle_stages import Work
+from stormda.pipeline.deadline import OutOfTime
 from stormda.store.analysis import Analysis, read_analysis
 
 FEW = "quality.withhold.fraction=0.85", "assimilate.ensemble=24"  # nine stations: there is something left to learn
@@ -90,17 +99,138 @@ def test_analyses_are_those_of_the_filter(run: Callable[..., Ended], tmp_path: P
         (("--method", "kf", "window.stride=4"), "stride is at most frames"),
     ],
 )
-def test_what_has_no_window_says_so(run: Callable[..., Ended], arguments: tuple[str, ...], words: str) -> None:
+def test_what_has_no_window_says_so(
+    run: Callable[..., Ended], tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
     ended = run("assimilate", "--cycle", stamp(FIRST), *arguments, "window.frames=3")
     assert ended.code == 2 and words in ended.err
+    assert not (tmp_path / "run" / "analyses").exists()
 
 
 def test_a_time_without_observations_is_part_of_a_window(run: Callable[..., Ended], tmp_path: Path) -> None:
-    ended = run("assimilate", "--from", stamp(FIRST + 2), "--to", stamp(FIRST + 5), "--method", "kf", "window.frames=3")
+    cycles = "--from", stamp(FIRST + 2), "--to", stamp(FIRST + 5)
+    ended = run("assimilate", *cycles, "--method", "kf", "window.frames=3", "--json")
     assert ended.code == 0, ended.err
-    drawn, before = (analyses(tmp_path, "kf", f"{name}.nc") for name in ("reanalysis", "analysis"))
-    assert [a.attributes["later_analyses"] for a in drawn] == ["2", "2", "1"]
-    # Nothing was seen after the second time: the third frame says what its background said, whose mean is that of eight
-    # draws, uncertain by a third of the spread, and a history that starts a cycle earlier.
-    off = (drawn[2].mean - before[2].mean) / before[2].spread
-    assert np.sqrt((off**2).mean()) < 1
+    # Nothing was seen after the second time: what is known of it, and of the times after it, its analyses know.
+    (drawn,) = analyses(tmp_path, "kf", "reanalysis.nc")
+    assert (drawn.time, drawn.attributes["later_analyses"]) == (TIMES[FIRST + 2], "2")
+    told = [c["redrawn"] for c in json.loads(ended.out)["cycles"] if c["split"] == 0]
+    assert [len(r) for r in told] == [0, 1, 1, 0]
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("the covariance is singular")
+
+
+def test_a_window_that_fails_is_a_warning(
+    run: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "redraw", broken)
+    ended = run("assimilate", "--from", stamp(FIRST), "--to", stamp(FIRST + 1), "--method", "kf", "window.frames=2")
+    assert ended.code == 0 and len(analyses(tmp_path, "kf", "analysis.nc")) == 2
+    words = "the window of 2019-02-10T06:00Z is not drawn: RuntimeError: the covariance is singular"
+    assert ended.err.count(words) == 2  # two splits
+
+
+def test_each_frame_has_the_rim_of_its_time(run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[object]] = []
+
+    def told(config: Config, prior: object, text: object, time: np.datetime64, key: str) -> object:
+        return time
+
+    def kept(method: str, prior: object, frames: list[Any], settings: object) -> list[None]:
+        seen.append([frame.prior for frame in frames])
+        return [None] * len(frames)
+
+    monkeypatch.setattr(window, "told_rim", told)
+    monkeypatch.setattr(window, "redraw", kept)
+    cycles = "--from", stamp(FIRST), "--to", stamp(FIRST + 2)
+    ended = run("assimilate", *cycles, "--method", "kf", "window.frames=3", "quality.withhold.seeds=0")
+    assert ended.code == 0 and "not drawn" not in ended.err, ended.err
+    assert seen == [[None, TIMES[FIRST + 1]], [None, *TIMES[FIRST + 1 : FIRST + 3]]]  # no step ends at the first
+
+
+def test_a_rim_that_is_missing_later_does_not_keep_the_first_cycle_back(
+    run: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(config: Config, prior: object, text: object, time: np.datetime64, key: str) -> object:
+        if time == TIMES[FIRST + 1]:
+            raise InputMissing("no such file", key=key)
+        return prior
+
+    monkeypatch.setattr(assimilate, "told_rim", told)
+    ended = run("assimilate", "--from", stamp(FIRST), "--to", stamp(FIRST + 1), "--method", "kf")
+    assert ended.code == 3 and "no such file" in ended.err
+    assert {a.time for a in analyses(tmp_path, "kf", "analysis.nc")} == {TIMES[FIRST]}
+
+
+# --- in cycles -------------------------------------------------------------------------------------------------------
+
+
+def drawn(project: Project, k: int) -> bool:
+    return (project.product(k) / window.REANALYSIS).is_file()
+
+
+@pytest.fixture
+def project(world: World, tmp_path: Path) -> Project:
+    """A window of two frames; its first cycle is done, the observations of the second are there."""
+    project = Project(world, tmp_path / "project", {"timeout": "60s"}, window={"frames": 2})
+    project.deliver(FIRST)
+    assert run_cycle(project.config(), now=TIMES[FIRST]).cycles[0].state == "done" and not drawn(project, FIRST)
+    project.deliver(FIRST + 1)
+    return project
+
+
+@pytest.mark.parametrize("error", [RuntimeError("singular"), OutOfTime(60.0)])
+def test_the_analysis_stays_where_its_window_fails(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(window, "redraw", fails)
+    (line,) = run_cycle(project.config(), now=TIMES[FIRST + 1]).cycles
+    assert (line.state, line.product) == ("done", "analysis") and not drawn(project, FIRST)
+    assert project.provenance(FIRST + 1)["product"] == "analysis"
+    assert "the window of 2019-02-10T06:00Z is not drawn" in caplog.text
+
+
+@pytest.mark.parametrize("stage", ["assimilate", "window"])
+def test_a_window_is_drawn_after_a_kill(project: Project, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Killed where the analysis is published and the ledger has not heard of it; or within the window."""
+    with monkeypatch.context() as patch:
+        if stage == "assimilate":
+
+            def killed(*_: object) -> None:
+                raise KeyboardInterrupt
+
+            patch.setattr(Session, "_published", killed)
+        else:
+
+            def cut(work: Work, cycle: np.datetime64) -> str:
+                raise KeyboardInterrupt
+
+            patch.setattr(Work, "_window", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_cycle(project.config(), now=TIMES[FIRST + 1])
+    before = (project.product(FIRST + 1) / "analysis.nc").stat().st_mtime_ns
+    assert not drawn(project, FIRST)
+    (line,) = run_cycle(project.config(), now=TIMES[FIRST + 1]).cycles
+    assert line.state == "done" and drawn(project, FIRST)
+    assert (project.product(FIRST + 1) / "analysis.nc").stat().st_mtime_ns == before
+
+
+def test_the_background_in_the_place_of_an_analysis_has_no_window(project: Project, monkeypatch: Any) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("no solution")
+
+    monkeypatch.setattr("stormda.assimilation.methods.analysis", refused)
+    (line,) = run_cycle(project.config(), now=TIMES[FIRST + 1]).cycles
+    assert (line.state, line.product) == ("done", "background") and not drawn(project, FIRST)
+
+
+def test_a_launched_analysis_leaves_its_window_to_the_cycle(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (line,) = run_cycle(project.config("cycle.launch=[env]"), now=TIMES[FIRST + 1]).cycles
+    assert line.state == "done" and drawn(project, FIRST)
+    assert caplog.text.count("frames before 2019-02-10T06:00Z drawn again") == 1
