@@ -1,4 +1,5 @@
-"""Files with random damage: the main process lives, nothing hangs, no row lacks a value or hides that it is nowhere.
+"""Files with random damage: the main process lives, nothing hangs, no row lacks a value or hides that it is nowhere,
+no field that is read has a hole.
 
 The everyday suite reads 100 damaged files of each kind, `make soak` 10 000. In one of 100 BUFR or HDF5 files
 the damage keeps the library busy for longer than anybody waits: the worker's time limit is what ends it.
@@ -13,13 +14,15 @@ import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from pydantic import TypeAdapter
 
-from stormda.config import ReaderLimits
+from stormda.config import GriddedSource, ReaderLimits
 from stormda.config.sources import ObservationSource
 from stormda.errors import InputError
 from stormda.observations import QC, Observations
 from stormda.pipeline.ingest_file import READERS
+from stormda.sources.gridded import read_gridded
 from stormda.store.ioda import write_ioda
 from stormda.store.odim import Beam, write_volume
 
@@ -158,3 +161,66 @@ def test_a_hundred_damaged_files(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_ten_thousand_damaged_files(tmp_path: Path, kind: str) -> None:
     check(kind, tmp_path, 10_000)
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def netcdf(path: Path, form: str = "NETCDF4") -> None:
+    """Two times of 4 x 5 points."""
+    times = np.datetime64("2020-01-01", "ns") + np.arange(2) * np.timedelta64(1, "h")
+    axes = {"time": times, "latitude": np.linspace(60, 45, 4), "longitude": np.arange(5.0)}
+    values = np.linspace(270, 290, 40, dtype=np.float32).reshape(2, 4, 5)
+    data = xr.DataArray(values, axes, tuple(axes), attrs={"units": "K"}).to_dataset(name="t2m")
+    data.to_netcdf(path, format=form)  # type: ignore[call-overload]
+
+
+def grib(path: Path) -> None:
+    """Two messages, an hour apart."""
+    with path.open("wb") as file:
+        for hour in (0, 100):
+            handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
+            for key, value in {"dataDate": 20200229, "dataTime": hour, "shortName": "2t"}.items():
+                eccodes.codes_set(handle, key, value)
+            size = eccodes.codes_get_size(handle, "values")
+            eccodes.codes_set_values(handle, np.linspace(270.0, 290.0, size))
+            eccodes.codes_write(handle, file)
+            eccodes.codes_release(handle)
+
+
+FIELDS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "netcdf4": ("netcdf", netcdf),
+    "classic": ("netcdf", lambda path: netcdf(path, "NETCDF3_CLASSIC")),
+    "grib": ("grib", grib),
+}
+
+
+def check_fields(name: str, folder: Path, count: int) -> None:
+    kind, write = FIELDS[name]
+    path = folder / "x"
+    write(path)
+    clean = path.read_bytes()
+    whole = GriddedSource.model_validate({"kind": kind, "files": ["x"]})
+    assert sum(len(s.times) for s in read_gridded(whole, ("t2m",), [path])) == 2
+    source = whole.model_copy(update={"limits": ReaderLimits(seconds=1.0, gib=2.0)})
+    rng = np.random.default_rng(17)
+    for number in range(count):
+        path.write_bytes(damaged(clean, rng) or b"\0")
+        try:
+            states = list(read_gridded(source, ("t2m",), [path]))
+        except InputError:
+            continue
+        where = json.dumps({"kind": name, "number": number})
+        assert all(np.isfinite(s.values).all() and not np.isnat(s.times).any() for s in states), where
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_hundred_damaged_files_of_fields(tmp_path: Path, name: str) -> None:
+    check_fields(name, tmp_path, 100)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", FIELDS)
+def test_ten_thousand_damaged_files_of_fields(tmp_path: Path, name: str) -> None:
+    check_fields(name, tmp_path, 10_000)
