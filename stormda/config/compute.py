@@ -4,7 +4,7 @@ __all__ = ["ComputeConfig"]
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stormda.config.fields import Section
 
@@ -16,3 +16,8 @@ class ComputeConfig(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of products within a network; bfloat16 on an accelerator only"
     )
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return "cuda" if value == "gpu" else value  # as people say, and as torch does

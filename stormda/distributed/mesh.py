@@ -65,6 +65,8 @@ def choose(
     left = ranks // shard
     if tile is None:
         tile = left // ensemble if ensemble is not None and left % ensemble == 0 else _tiles(left, need, room)
+    if left % tile and ensemble is None:
+        raise _unfit(ranks, f"tile {tile} x shard {shard}", "parallel.tile")
     shape = Shape(left // tile if ensemble is None else ensemble, tile, shard)
     if shape.size != ranks:
         raise _unfit(ranks, str(shape), "parallel")
@@ -81,8 +83,9 @@ def _tiles(ranks: int, need: float, room: float) -> int:
 
 
 def _unfit(ranks: int, axes: str, key: str) -> ConfigError:
-    what = f"a mesh of {axes} is not one of {ranks} ranks"
-    return ConfigError(what, key=key, hint="ensemble x tile x shard is the number of processes; leave ensemble empty")
+    started = "1 process was started" if ranks == 1 else f"{ranks} processes were started"
+    hint = "ensemble x tile x shard is their number: mpiexec -n N, srun -n N or torchrun start N; or leave the key out"
+    return ConfigError(f"{started}, which is no mesh of {axes}", key=key, hint=hint)
 
 
 def device_mesh(shape: Shape, device: str) -> "DeviceMesh":

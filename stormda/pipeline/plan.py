@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from stormda.config.machines import MACHINES, Machine
 from stormda.config.presets import PRESETS
-from stormda.errors import ConfigError
+from stormda.errors import ConfigError, InputMissing
 from stormda.nn.storm import Storm
 from stormda.pipeline.fit import Fit, read_measurements
 from stormda.pipeline.fit import fit as least_squares
@@ -75,13 +75,16 @@ def described(name: str) -> Machine:
 
     Raises:
         ConfigError: there is none, or the file does not describe one.
+        InputMissing: no such file.
     """
     if name in MACHINES:
         return MACHINES[name]
     path = Path(name)
     if not path.is_file():
-        what = f"there is no machine {name}"
-        raise ConfigError(what, key="--machine", hint=f"one of {', '.join(MACHINES)}, or a file as docs/plan.md says")
+        hint = f"one of {', '.join(MACHINES)}, or a file as docs/plan.md says"
+        if path.suffix:
+            raise InputMissing("the file of a machine is not there", file=path, key="--machine", hint=hint)
+        raise ConfigError(f"there is no machine {name}", key="--machine", hint=hint)
     try:
         return Machine.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -156,7 +159,8 @@ def _check(asked: Asked, machine: Machine, ranks: Sequence[int]) -> None:
         raise ConfigError(f"there is no preset {asked.preset}", key="--preset", hint=f"one of {', '.join(PRESETS)}")
     counts = ("channels", "frames", "window", "patch", "members", "steps", "batch")
     if wrong := [name for name in counts if getattr(asked, name) < 1]:
-        raise ConfigError(f"{wrong[0]} must be at least 1", key=f"--{wrong[0]}")
+        option = {"members": "--ensemble"}.get(wrong[0], f"--{wrong[0]}")
+        raise ConfigError(f"{wrong[0]} must be at least 1", key=option)
     if asked.patch > min(asked.shape):
         raise ConfigError(f"patches of {asked.patch} points on {asked.shape[0]} x {asked.shape[1]}", key="--patch")
     if not ranks or min(ranks) < 1 or max(ranks) > machine.ranks:

@@ -70,7 +70,7 @@ def test_a_network_that_two_processes_hold(tmp_path: Path) -> None:
     wanted = drawn(StormPrior.load(path))
     for found, share in ranks(2, held, path):
         assert torch.equal(found, wanted)
-        assert share == pytest.approx(0.5, abs=0.03)  # first rows of a tensor go to the first rank: one row, or odd numbers
+        assert share == pytest.approx(0.5, abs=0.03)  # odd numbers of rows: the first rank has one more
 
 
 def misfit(path: Path) -> None:

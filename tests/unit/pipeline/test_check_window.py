@@ -83,6 +83,14 @@ def test_values_from_the_future(tmp_path: Path) -> None:
     assert found.status.value == "note" and "3 values from the future" in found.detail
 
 
+def test_a_world_to_come_is_no_mistake_of_the_clock(tmp_path: Path) -> None:
+    config = make(tmp_path)
+    ahead = np.datetime64("now", "s") + 1000 * DAY
+    observe(config, 0, count=3, at=ahead)
+    found = next(f for f in window_findings(config, ahead + HOUR) if f.what.startswith("synop"))
+    assert "future" not in found.detail
+
+
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_the_picture_of_a_window(tmp_path: Path, form: str) -> None:
     config = make(tmp_path)

@@ -18,7 +18,13 @@ def accelerator(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
 
 @pytest.mark.parametrize(
     ("device", "there", "expected"),
-    [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+    [
+        ("auto", False, "cpu"),
+        ("auto", True, "cuda"),
+        ("cpu", True, "cpu"),
+        ("cuda", True, "cuda"),
+        ("gpu", True, "cuda"),
+    ],
 )
 def test_an_accelerator_is_used_where_it_is_and_may_be(
     monkeypatch: pytest.MonkeyPatch, device: str, there: bool, expected: str

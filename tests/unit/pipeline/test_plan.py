@@ -123,6 +123,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         read_measurements([tmp_path / "other.json"])
     with pytest.raises(ConfigError) as error:
         described("cray")
+    with pytest.raises(InputMissing, match="nofile.yaml"):
+        described("nofile.yaml")
     assert error.value.key == "--machine" and "laptop" in str(error.value.hint)
     file = tmp_path / "mine.yaml"
     file.write_text("{memory_gib: 4, matrix_tflops: 1, memory_gbps: 10, node_gbps: 1, network_gbps: 1, wings: 2}")
@@ -131,7 +133,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert error.value.key == "wings" and error.value.file == str(file)
     file.write_text("{memory_gib: 4, matrix_tflops: 1, memory_gbps: 10, node_gbps: 1, network_gbps: 1}")
     assert described(str(file)).ranks_per_node == 1
-    for change, key in (({"preset": "huge"}, "--preset"), ({"members": 0}, "--members"), ({"patch": 99}, "--patch")):
+    for change, key in (({"preset": "huge"}, "--preset"), ({"members": 0}, "--ensemble"), ({"patch": 99}, "--patch")):
         with pytest.raises(ConfigError) as error:
             plan(replace(SMALL, **change), CLUSTER, [1])
         assert error.value.key == key
