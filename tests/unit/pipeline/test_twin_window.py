@@ -1,10 +1,14 @@
 """Windows in a twin experiment: scores by the number of later analyses, beside a filter that they do not touch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 
 from stormda.config import Config, load
+from stormda.pipeline import twin_window
 from stormda.pipeline.twin import twin
 from stormda.pipeline.twin_window import compare_windows
 
@@ -50,3 +54,16 @@ def test_scores_by_hand() -> None:
     assert found["crps"]["value"] == 1.0
     assert found["crps_ratio"]["value"] == 0.5
     assert found["spread_skill"] == 1.0
+
+
+def test_a_frame_that_stays_has_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three frames the first stays as its analysis is: what is scored is the second, with one later time."""
+    z = torch.zeros(4, 1, 1, 2)
+    monkeypatch.setattr(twin_window, "redraw", lambda *_: [None, z, z])
+    unused: Any = None
+    scores = np.full((3, 3, 3, 1), np.nan)
+    again = twin_window.Redrawer("storm", unused, unused, 3, 3, np.ones((1, 1)), scores)
+    for k in range(3):
+        again(k, unused, lambda x: x, np.ones((1, 1, 2)))
+    assert np.isfinite(scores[..., 0, 0]).tolist() == [[False] * 3, [False, True, False], [True, False, False]]
+    assert scores[1, 1, 0, 0] == 1.0
