@@ -1,6 +1,6 @@
 """From configuration to objects: the one place that knows both names and classes."""
 
-__all__ = ["archive", "forecast_model", "gaussian", "nature", "prior", "resolver", "sampler", "store", "weights_path"]
+__all__ = ["archive", "forecast_model", "gaussian", "nature", "prior", "sampler", "store", "weights_path"]
 
 import logging
 from collections.abc import Callable, Sequence
@@ -76,11 +76,6 @@ def archive(config: Config) -> Archive:
 def store(config: Config) -> ObservationStore:
     """The observation store of this run."""
     return ObservationStore(config.below_run(config.observations.path))
-
-
-def resolver(config: Config) -> Callable[[str], Path]:
-    """Turns a path of the configuration into a path."""
-    return config.path
 
 
 def weights_path(config: Config, text: str | None = None, key: str = "storm.weights") -> Path:

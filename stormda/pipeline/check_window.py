@@ -61,12 +61,12 @@ def window_findings(config: Config, cycle: np.datetime64) -> Iterator[Finding]:
         yield Finding(Status.BROKEN, f"observations {format_time(cycle)}", error.what, error.hint or "")
         return
     now = np.datetime64("now", "us")
-    if window.start > now + _DAY:  # Of a simulated world, which has no clock to go by.
-        now = window.end
+    simulated = window.start > now + _DAY  # A world to come has no clock to go by.
+    latest = window.end if simulated else now
     for name, observed in config.observations.sources.items():
         came = _came(observations, name, window)
         usual = [c for w, o in earlier if (c := _came(o, name, w)).values]
-        future = int(((observations["source"] == name) & (observations["time"] > now)).sum())
+        future = int(((observations["source"] == name) & (observations["time"] > latest)).sum())
         yield _finding(name, observed, window, came, usual, future, format_time(cycle))
 
 
