@@ -73,7 +73,7 @@ def ingest_archive(config: Config, dry_run: bool, progress: Progress) -> Archive
             )
             return _facts(write_archive(path, states, **about), path, names)
         with open_sources(settings.sources, config.channels, files, **shape, progress=progress) as fields:
-            archive = write_archive_blocks(path, fields, others.executor, others.count, **about, progress=progress)
+            archive = write_archive_blocks(path, fields, others, **about, progress=progress)
     return _facts(archive, path, names)
 
 

@@ -5,28 +5,26 @@ Both are a `concurrent.futures.Executor`, so that nothing else knows which it is
 under the same names. `local:N` starts a scheduler and N workers here for the time of the command.
 """
 
-__all__ = ["Workers", "workers"]
+__all__ = ["workers"]
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
+from typing import Any
 
 from stormda.config import IngestConfig
 from stormda.errors import ConfigError
+from stormda.store.archive_blocks import Workers
 
 _PATIENCE = 20  # s, for a scheduler to answer
-
-
-@dataclass(frozen=True, eq=False)
-class Workers:
-    """Where to hand work to, and how many do it."""
-
-    executor: Executor
-    count: int
+_ALONE = "a damaged file, or too little memory: ingest.processes=1 tells which file it is"
+_ALONE_DASK = (
+    "a damaged file, or too little memory: the logs of the workers, or ingest.dask=null, tell which file it is"
+)
 
 
 @contextmanager
@@ -42,7 +40,7 @@ def workers(config: IngestConfig) -> Iterator[Workers | None]:
     elif config.processes > 1:
         # A new interpreter, not a fork: that of a process with threads is not safe.
         with ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool:
-            yield Workers(pool, config.processes)
+            yield Workers(pool, config.processes, (BrokenProcessPool,), "ingest.processes", _ALONE)
     else:
         yield None
 
@@ -65,7 +63,7 @@ def _dask(where: str) -> Iterator[Workers]:
             silence_logs=logging.ERROR,
         )
         with cluster, connect(cluster) as client:
-            yield Workers(client.get_executor(pure=False, retries=0), int(number or 2))
+            yield _of(distributed, client, int(number or 2))
         return
     try:
         client = connect(where, timeout=_PATIENCE)
@@ -76,4 +74,10 @@ def _dask(where: str) -> Iterator[Workers]:
         count = sum(client.nthreads().values())
         if not count:
             raise ConfigError(f"the Dask scheduler at {where} has no worker", key=key, hint=f"dask worker {where}")
-        yield Workers(client.get_executor(pure=False, retries=0), count)
+        yield _of(distributed, client, count)
+
+
+def _of(distributed: Any, client: Any, count: int) -> Workers:
+    """Those that a client of Dask hands work to; what it says of a worker, or a scheduler, that died."""
+    died = (distributed.KilledWorker, CancelledError)
+    return Workers(client.get_executor(pure=False, retries=0), count, died, "ingest.dask", _ALONE_DASK)

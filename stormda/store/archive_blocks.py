@@ -4,14 +4,19 @@
     each worker       reads the states of a block and writes its chunks
 
 So the archive is the same, byte for byte, as one that a single process has written, and a run that is killed or fails
-leaves the old one: the blocks go to the hidden folder that takes its place at the end.
+leaves the old one: the blocks go to the hidden folder that takes its place at the end. Where a block fails, those that
+have begun are waited for before that folder is removed, and not cancelled at once: Dask calls a block cancelled whose
+worker still writes. Those that have not begun find no group in the folder and end at once. Dask may have no worker any
+more to tell of them, so the patience has an end; whoever writes even then does so under a hidden name, which nobody
+reads and the next ingest removes.
 """
 
-__all__ = ["Fields", "write_archive_blocks"]
+__all__ = ["Fields", "Workers", "write_archive_blocks"]
 
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +33,26 @@ from stormda.types import Array, Progress, silent
 from stormda.variables import Channel
 
 _WAITING = 3  # blocks handed out at once, a worker: what is sent ahead costs memory
+_PATIENCE = 60.0  # s, for blocks that have begun when another one failed
+_GROUP = "zarr.json"  # what makes a folder a group
+
+
+@dataclass(frozen=True, eq=False)
+class Workers:
+    """Where to hand work to.
+
+    Args:
+        executor: processes, of this machine or others.
+        count: how many there are.
+        died: what a result is where the process that was to make it died.
+        key, hint: of that error.
+    """
+
+    executor: Executor
+    count: int
+    died: tuple[type[Exception], ...]
+    key: str
+    hint: str
 
 
 class Fields(Protocol):
@@ -59,8 +84,7 @@ class Fields(Protocol):
 def write_archive_blocks(
     path: Path,
     fields: Fields,
-    workers: Executor,
-    count: int,
+    workers: Workers,
     *,
     step: np.timedelta64,
     harmonics: Harmonics,
@@ -73,8 +97,7 @@ def write_archive_blocks(
     Args:
         path: its folder, which the workers see under the same name.
         fields: the states.
-        workers: processes, of this machine or others.
-        count: how many there are.
+        workers: who reads and writes.
         step, harmonics, train, provenance: as of `write_archive`.
         progress: told about the times.
 
@@ -91,19 +114,25 @@ def write_archive_blocks(
         running: dict[Future[None], int] = {}
         try:
             while starts or running:
-                while starts and len(running) < _WAITING * count:
+                while starts and len(running) < _WAITING * workers.count:
                     start = starts.pop(0)
                     block = fields.cut(start, start + size)
-                    running[workers.submit(_write, folder, block, start)] = len(block.times)
+                    running[workers.executor.submit(_write, folder, block, start)] = len(block.times)
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    _finished(done, path)
+                    done.result()
                     del running[done]
                 left = sum(running.values()) + max(0, len(fields.times) - starts[0] if starts else 0)
                 progress("times", len(fields.times) - left, len(fields.times))
-        except BaseException:
+        except BaseException as error:
+            with suppress(OSError):
+                (folder / _GROUP).unlink()
+            wait(running, timeout=_PATIENCE)
             for future in running:
                 future.cancel()
-            wait(running)  # nobody writes any more when the folder goes
+            wait(running)  # of processes, those that cannot be cancelled: nobody writes when the folder goes
+            if isinstance(error, workers.died):
+                what = "a process that reads fields died"
+                raise InputError(what, file=path, key=workers.key, hint=workers.hint) from error
             raise
         writer.finish(step, harmonics, train, provenance)
     return Archive.open(path)
@@ -111,17 +140,9 @@ def write_archive_blocks(
 
 def _write(folder: Path, fields: Fields, at: int) -> None:
     """In a worker: the states of a block to its place."""
+    group = zarr.open_group(folder, mode="r+")  # first: it is not there where the archive is given up
     state = fields.read(0, len(fields.times))
-    group = zarr.open_group(folder, mode="r+")
     for c, channel in enumerate(state.channels):
         array = group[channel.name]
         assert isinstance(array, zarr.Array)
         array[at : at + len(state.times)] = state.values[:, c]
-
-
-def _finished(future: Future[None], path: Path) -> None:
-    try:
-        future.result()
-    except BrokenProcessPool as error:
-        hint = "a damaged file, or too little memory: ingest.processes=1 tells which file it is"
-        raise InputError("a process that reads fields died", file=path, key="ingest.processes", hint=hint) from error
