@@ -31,6 +31,11 @@ def opened(tmp_path: Path, url: str, **settings: object) -> RemoteFile:
     return file
 
 
+def ranges(world: FarAway) -> int:
+    """How often a part was asked for; what was sent is counted a moment after it has come."""
+    return sum(bool(asked) for _, _, asked in world.asked)
+
+
 @pytest.mark.parametrize("etags", [True, False])
 def test_another_file_of_the_same_size(etags: bool, world: FarAway, tmp_path: Path) -> None:
     world.etags = etags
@@ -38,11 +43,10 @@ def test_another_file_of_the_same_size(etags: bool, world: FarAway, tmp_path: Pa
     assert opened(tmp_path, url).readall() == DATA
     world.put("f", DATA[::-1])
     assert opened(tmp_path, url).readall() == DATA[::-1]
-    sent = world.sent["f"]
     assert opened(tmp_path, url, offline=True).readall() == DATA[::-1]
-    assert world.sent["f"] == sent == 2 * len(DATA)
+    assert ranges(world) == 8  # of two versions four blocks each
     assert opened(tmp_path, url).readall() == DATA[::-1]
-    assert world.sent["f"] == sent + (0 if etags else len(DATA))  # of an unknown version nothing is taken again
+    assert ranges(world) == (8 if etags else 12)  # of an unknown version nothing is taken again
     assert len(list((tmp_path / "cache").rglob(".f.blocks/*"))) == 1  # other versions are not kept
 
 
@@ -64,7 +68,7 @@ def test_a_block_that_lost_its_end_comes_again(world: FarAway, tmp_path: Path) -
     block = next((tmp_path / "cache").rglob("00000002"))
     block.write_bytes(block.read_bytes()[:1000])
     assert opened(tmp_path, url).readall() == DATA
-    assert world.sent["f"] == len(DATA) + 2**18
+    assert ranges(world) == 5
 
 
 def test_blocks_are_cheap_to_keep(world: FarAway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
