@@ -153,9 +153,7 @@ def test_an_accelerator_is_asked_for(project: Make, cluster: Slurm, monkeypatch:
 def test_the_analysis_is_a_step_of_its_own(project: Make, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
     p = project(lead="0h")
     step = "cycle.slurm.script=jobs/mpi.sbatch"
-    two = str(
-        sent(cluster, monkeypatch, p, step, "cycle.slurm.tasks=2", "assimilate.batch=2").job
-    )
+    two = str(sent(cluster, monkeypatch, p, step, "cycle.slurm.tasks=2", "assimilate.batch=2").job)
     assert cluster.ended(two)[0]["ExitCode"] == "0:0", talk(p)
     assert p.provenance(FIRST)["processes"] == 2
     assert p.states() == ["done"] and p.half_written() == []
