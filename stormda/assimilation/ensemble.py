@@ -16,6 +16,7 @@ import gc
 import itertools
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,11 +40,20 @@ def noise(
     shape: tuple[int, int, int],
     dtype: torch.dtype,
     layout: Layout = WHOLE,
+    pairs: bool = False,
 ) -> Tensor:
-    """Standard normal fields [B, C, H, W] of the given members, or the part of them that this process holds."""
+    """Standard normal fields [B, C, H, W] of the given members, or the part of them that this process holds.
+
+    With `pairs`, members 2 k and 2 k + 1 have opposite fields.
+    """
     rows, columns = layout.part((shape[1], shape[2]))
     points = torch.arange(shape[0] * shape[1] * shape[2]).view(shape)[:, rows, columns]
-    values = normal(seed, stream, torch.as_tensor(list(members)), points.flatten())
+    numbers = torch.as_tensor(list(members), dtype=torch.int64)
+    if pairs:
+        sign = (1 - 2 * (numbers % 2))[:, None]
+        values = sign * normal(seed, stream, numbers // 2, points.flatten())
+    else:
+        values = normal(seed, stream, numbers, points.flatten())
     return values.to(dtype).reshape(len(members), *points.shape)
 
 
@@ -63,6 +73,7 @@ def draw(
     progress: Progress = silent,
     layout: Layout = WHOLE,
     again: bool = True,
+    pairs: bool = False,
 ) -> Tensor:
     """Draw members from a denoiser.
 
@@ -80,6 +91,7 @@ def draw(
         progress: told about members.
         layout: how a member is spread over processes, all of which draw the same members.
         again: whether a batch for which memory does not do is tried again: not where other processes go on with it.
+        pairs: members in pairs of opposite noise.
 
     Returns:
         The members [M, C, H, W], or the part of them.
@@ -88,12 +100,13 @@ def draw(
         StormdaError: memory does not do for one member.
     """
     parts, first = [noise(seed, stream, [], shape, dtype, layout)], 0
+    drawn_by = partial(noise, layout=layout, pairs=pairs)
     several = (len(members) if of is None else of) > batch
     while first < len(members):
         progress("members", first, len(members))
         numbers = list(members[first : first + batch])
         padded = numbers + [numbers[-1]] * (batch - len(numbers) if several else 0)
-        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin, layout, again)
+        x = _batch(sampler, denoise, shape, sigmas, padded, seed, stream, dtype, langevin, layout, again, drawn_by)
         if x is None:
             batch = _fewer(len(padded))
             continue
@@ -115,24 +128,27 @@ def _batch(
     langevin: Langevin,
     layout: Layout,
     again: bool,
+    made: Callable[..., Tensor],
 ) -> Tensor | None:
     """A micro-batch; None where memory does not do. Several processes cannot try again: only one of them knows."""
     try:
         with torch.no_grad():
-            start = noise(seed, stream, members, shape, dtype, layout)
-            return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape, layout), langevin)
+            start = made(seed, stream, members, shape, dtype)
+            return sampler(denoise(), start, sigmas, _stir(seed, stream, members, shape, made), langevin)
     except (RuntimeError, MemoryError) as error:
         if layout is not WHOLE or not again or not _of_memory(error):
             raise
         return None  # Outside of this block the error, and with it every tensor of the attempt, is forgotten.
 
 
-def _stir(seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int], layout: Layout) -> Stir:
+def _stir(
+    seed: int, stream: int, members: Sequence[int], shape: tuple[int, int, int], made: Callable[..., Tensor]
+) -> Stir:
     """Noise of every step after the first."""
     numbers = itertools.count(1)
 
     def stir(x_BCHW: Tensor, s: Tensor) -> Tensor:
-        fresh = noise(seed, random.stream(stream, next(numbers)), members, shape, x_BCHW.dtype, layout)
+        fresh = made(seed, random.stream(stream, next(numbers)), members, shape, x_BCHW.dtype)
         return x_BCHW + s.to(x_BCHW) * fresh.to(x_BCHW)
 
     return stir

@@ -77,7 +77,8 @@ class Settings:
 
     `own` are the members of this rank; None: all. `layout` is how a member is spread over processes; prior and problem
     are then of this process's part. `found` is filled with what was estimated while drawing, for the provenance.
-    `again`: whether a batch for which memory does not do is tried with fewer members.
+    `again`: whether a batch for which memory does not do is tried with fewer members. `pairs`: members in pairs of
+    opposite noise, whose mean has no sampling error where the posterior is Gaussian.
     """
 
     members: int
@@ -97,6 +98,7 @@ class Settings:
     own: range | None = None
     layout: Layout = WHOLE
     again: bool = True
+    pairs: bool = False
     found: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -106,7 +108,7 @@ class Settings:
         return cls(
             a.ensemble, a.seed, a.batch, sampler, s.steps, s.rho, s.sigma_min, s.sigma_max, config.guidance,
             letkf=config.letkf, ensf=config.ensf, langevin=Langevin(s.corrections, s.tau),
-            inflation=a.inflation,
+            inflation=a.inflation, pairs=a.pairs,
         )  # fmt: skip
 
     @property
@@ -123,6 +125,7 @@ class Settings:
         """For the provenance."""
         names = ("members", "seed", "batch", "steps", "rho", "sigma_min", "sigma_max")
         own: dict[str, Any] = asdict(self.langevin) if self.langevin.corrections else {}
+        own |= {"pairs": True} if self.pairs else {}
         own |= {} if self.inflation == "none" else {"inflation": self.inflation, **self.found}
         return {"sampler": self.sampler.__name__, **{name: getattr(self, name) for name in names}, **own}
 
@@ -174,8 +177,9 @@ def analysis(method: str, prior: Prior, problem: Problem, settings: Settings) ->
     numbers, of = settings.numbers, settings.members
     ensemble = _draw(prior, posterior, sigmas, numbers, of, problem.time, settings, "analysis")
     carry = _carry(prior, problem, fusion)
-    # The next history is the mean of M members, which errs by P/M more than the expected state.
-    return ensemble, None if carry is None else carry * (1 + 1 / settings.members)
+    # The next history is the mean of M members, which errs by P/M more than the expected state; that of pairs does not.
+    more = 0.0 if settings.pairs and settings.members % 2 == 0 else 1 / settings.members
+    return ensemble, None if carry is None else carry * (1 + more)
 
 
 def remember(prior: Prior, history: History, ensemble_MCHW: Tensor, carry: Tensor | None) -> History:
@@ -225,6 +229,7 @@ def _draw(
         progress=settings.progress,
         layout=settings.layout,
         again=settings.again,
+        pairs=settings.pairs,
     )
 
 

@@ -201,6 +201,9 @@ class AssimilateConfig(Section):
     )
     ensemble: int = Field(32, ge=2)
     seed: int = Field(0, ge=0)
+    pairs: bool = Field(
+        False, description="storm, gaussian: members in pairs of opposite noise, for a mean with less sampling error"
+    )
     step: Duration = Field(np.timedelta64(6 * 3600, "s"), description="between cycles of --from .. --to")
     batch: int = Field(32, ge=1, description="members at once; less memory when smaller")
     inflation: Literal["none", "innovations"] = Field(

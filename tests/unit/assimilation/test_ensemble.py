@@ -159,3 +159,27 @@ def test_one_member_that_does_not_fit_and_other_errors_are_errors() -> None:
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         wrong = RuntimeError("shapes do not fit")
         draw(dpm2m, lambda: broken(wrong), SHAPE, SIGMAS, range(4), seed=1, stream=2, batch=4)
+
+
+def test_pairs_have_opposite_noise_in_any_company() -> None:
+    together = noise(1, 2, range(6), SHAPE, torch.float32, pairs=True)
+    assert torch.equal(together[1::2], -together[::2])
+    assert torch.equal(noise(1, 2, [5, 2], SHAPE, torch.float32, pairs=True), together[[5, 2]])
+    assert not torch.equal(together[0], together[2])
+
+
+@pytest.mark.parametrize("sampler", [dpm2m, ancestral])
+def test_the_mean_of_pairs_has_no_sampling_error_where_all_is_linear(sampler: Sampler) -> None:
+    """An affine denoiser of mean 1.5 and variance 4: every draw is an affine function of its noise."""
+
+    def wiener() -> Denoise:
+        return lambda x, sigma: 1.5 + 4 / (4 + sigma**2) * (x - 1.5)
+
+    def drawn(pairs: bool) -> Tensor:
+        return draw(
+            sampler, wiener, SHAPE, SIGMAS, range(8), seed=1, stream=2, batch=4, dtype=torch.float64, pairs=pairs
+        )
+
+    # The first noise level is 20, so what starts around 0 and not around 1.5 is short of it by 2 / 20 at most.
+    assert float((drawn(True).mean(dim=0) - 1.5).abs().max()) < 0.15
+    assert float((drawn(False).mean(dim=0) - 1.5).abs().max()) > 0.5  # 30 means of 8: sd 0.7
