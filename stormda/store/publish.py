@@ -22,6 +22,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ _HINTS = {
 }
 _ROOM = 1 << 20  # bytes: with less than this free, a failed write of a library that hides its reason ran out of room
 _EXCHANGE, _AT_FDCWD = 2, -100  # of renameat2(2)
+_PAUSE, _AWAY, _LOOKS = 0.05, 4, 100  # s between two looks; how often it is not there in turn; looks at most
 
 
 @contextmanager
@@ -146,6 +148,7 @@ def _output(path: Path) -> Iterator[Path]:
             yield temporary
         except BaseException:
             _remove(temporary)
+            _stay_away(temporary)
             raise
 
 
@@ -210,6 +213,17 @@ def _remove(path: Path) -> None:
         return
     with suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+def _stay_away(path: Path) -> None:
+    """Remove a folder again while threads (Zarr's) that were in the middle of their work still write to it."""
+    away = 0
+    for _ in range(_LOOKS):
+        away = 0 if path.exists() else away + 1
+        if away == _AWAY:
+            return
+        _remove(path)
+        sleep(_PAUSE)
 
 
 def _take_place(new: Path, path: Path) -> None:

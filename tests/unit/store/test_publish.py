@@ -7,7 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,3 +176,30 @@ def test_json_holds_what_we_give_it(tmp_path: Path) -> None:
 def test_bytes(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"\x00\xff")
     assert (tmp_path / "a").read_bytes() == b"\x00\xff"
+
+
+def test_a_thread_that_still_writes_leaves_nothing(tmp_path: Path) -> None:
+    """As Zarr's does, which makes the folders of its chunks anew, when the one that waits for it is interrupted."""
+    ends = threading.Event()
+
+    def write(folder: Path) -> None:
+        for number in range(40):
+            (folder / "a").mkdir(parents=True, exist_ok=True)
+            (folder / "a" / str(number)).write_text("late")
+            ends.wait(0.005)
+
+    thread = threading.Thread()
+    with pytest.raises(KeyboardInterrupt):
+        with atomic_folder(tmp_path / "product") as folder:
+            thread = threading.Thread(target=_quietly, args=(write, folder))
+            thread.start()
+            raise KeyboardInterrupt
+    thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _quietly(write: Callable[[Path], None], folder: Path) -> None:
+    """Its folder may go between two steps; it goes on."""
+    for _ in range(3):
+        with suppress(FileNotFoundError):
+            write(folder)
