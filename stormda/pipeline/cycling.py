@@ -30,12 +30,12 @@ from stormda.assimilation.storm_prior import StormPrior, bounded
 from stormda.config import Config
 from stormda.diffusion.history import History
 from stormda.errors import ConfigError
-from stormda.metrics.probabilistic import crps_fair
 from stormda.pipeline import build
 from stormda.pipeline.networks import Reports, network_of
 from stormda.pipeline.onestep import one_step_errors
 from stormda.pipeline.train import rim_of
 from stormda.pipeline.twin_forecast import CommonModel, Forecaster, Forecasts, common_model
+from stormda.pipeline.twin_scores import area_mean, ensemble_scores
 from stormda.pipeline.twin_window import redrawer
 from stormda.pipeline.worlds import World, world_of
 from stormda.random import stream
@@ -56,7 +56,7 @@ _ELSEWHERE = {
     "parallel",
 }  # sections that no twin reads
 _PROGRAM = ("assimilation", "diffusion", "metrics", "nature", "operators")
-_STAGES = ("cycling", "networks", "onestep", "twin_window", "worlds")
+_STAGES = ("cycling", "networks", "onestep", "twin_scores", "twin_window", "worlds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +224,8 @@ def _cycle(
         problem = methods.Problem(time, history, standardised, reports.y, reports.variance, background, reports.places)
         ensemble, carry = methods.analysis(method, told, problem, settings)
         x, b = decode(ensemble).double().numpy(), decode(background).double().numpy()
-        rows.append(_scores(x, b, truth, weights))
+        background_mse = area_mean((b.mean(axis=0) - truth) ** 2, weights)
+        rows.append(np.stack([*ensemble_scores(x, truth, weights), background_mse]))
         if k >= config.twin.spin_up:
             ranks += np.bincount((x < truth).sum(axis=0).ravel(), minlength=settings.members + 1)
         history = methods.remember(prior, history, ensemble, carry)
@@ -254,16 +255,3 @@ def _rim(config: Config, prior: Prior, seed: int) -> Callable[[Prior, Array, np.
         return bounded(prior, coarse(z, made.factor, made.error, g, made.periodic)[0])
 
     return tell
-
-
-def _scores(x_MCHW: Array, b_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
-    """Mean square error, CRPS, (1 + 1/M) variance and the background's mean square error by channel, [4, C]."""
-    members = x_MCHW.shape[0]
-    values = (
-        (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
-        crps_fair(x_MCHW, truth_CHW),
-        (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
-        (b_MCHW.mean(axis=0) - truth_CHW) ** 2,
-    )
-    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
-    return np.stack([(f * share).sum(axis=(1, 2)) for f in values])

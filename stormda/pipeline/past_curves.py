@@ -11,8 +11,8 @@ from stormda.assimilation.memory import missed
 from stormda.diffusion.history import History
 from stormda.pipeline.pasts import ANALYSIS, BACKGROUND, Trial
 from stormda.pipeline.twin import units
+from stormda.pipeline.twin_scores import interval, ratio
 from stormda.types import Array, Progress
-from stormda.verification.intervals import block_bootstrap
 
 CURVES = ("frames", "age", "error", "told", "cycles")
 SCORES = ("rmse", "crps", "spread_skill")
@@ -109,18 +109,13 @@ class Curves:
         mine = np.stack(scores)  # [cases, 2, 3, C]
         climate = np.stack([self._made(k, 0.0, frames=0) for k in numbers])
         pair = np.stack([(s[:, ANALYSIS, 1] / self.scale).mean(axis=-1) for s in (mine, climate)], axis=1)
-        low, high = block_bootstrap(pair, _ratio, length=1)
+        beside = interval(pair, ratio, length=1)
         background, analysis = (self._summary(mine[:, which]) for which in (BACKGROUND, ANALYSIS))
-        without = [self._summary(climate[:, which]) for which in (BACKGROUND, ANALYSIS)]
-        method, cases, ratio = self.trial.method, len(mine), _ratio(pair)
-        return Row(method, curve, float(x), cases, background, analysis, without[0], without[1], ratio, low, high)
+        without = self._summary(climate[:, BACKGROUND]), self._summary(climate[:, ANALYSIS])
+        first = self.trial.method, curve, float(x), len(mine)
+        return Row(*first, background, analysis, *without, beside["value"], beside["low"], beside["high"])
 
     def _summary(self, scores_T3C: Array) -> dict[str, float]:
         mse, crps, variance = scores_T3C.mean(axis=0) / np.stack([self.scale**2, self.scale, self.scale**2])
         spread_skill = np.sqrt(variance.mean() / mse.mean())
         return dict(zip(SCORES, map(float, (np.sqrt(mse.mean()), crps.mean(), spread_skill)), strict=True))
-
-
-def _ratio(pair_T2: Array) -> float:
-    mine, climate = pair_T2.mean(axis=0)
-    return float(mine / climate)

@@ -23,8 +23,8 @@ from stormda.assimilation.memory import history_of
 from stormda.assimilation.prior import GaussianPrior, Prior
 from stormda.diffusion.gaussian import Gaussian
 from stormda.diffusion.history import History
-from stormda.metrics.probabilistic import crps_fair
 from stormda.pipeline.networks import Network
+from stormda.pipeline.twin_scores import ensemble_scores
 from stormda.pipeline.worlds import World
 from stormda.random import normal, stream
 from stormda.time import format_time
@@ -104,7 +104,7 @@ class Trial:
         problem = methods.Problem(time, history, operator, reports.y, reports.variance, background, reports.places)
         ensemble, carry = methods.analysis(self.method, prior, problem, self.settings)
         weights = prior.grid.weights
-        scores = [_scores(decode(x).double().numpy(), truth, weights) for x in (background, ensemble)]
+        scores = [ensemble_scores(decode(x).double().numpy(), truth, weights) for x in (background, ensemble)]
         return np.stack(scores), methods.remember(prior, history, ensemble, carry)
 
     def _truth(self, k: int) -> Array:
@@ -138,15 +138,3 @@ def _sd(gaussian: Gaussian) -> Tensor:
     inside = ((gaussian.covariance @ e) * e).sum(dim=0)
     outside = (1 - e.square().sum(dim=0)).clamp_min(0.0) * gaussian.residual
     return (inside + outside).sqrt().view_as(gaussian.mean)
-
-
-def _scores(x_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
-    """Mean square error, CRPS and (1 + 1/M) variance by channel, [3, C]."""
-    members = len(x_MCHW)
-    values = (
-        (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
-        crps_fair(x_MCHW, truth_CHW),
-        (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
-    )
-    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
-    return np.stack([(f * share).sum(axis=(1, 2)) for f in values])

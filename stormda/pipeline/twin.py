@@ -24,6 +24,7 @@ from stormda.pipeline import build
 from stormda.pipeline.cycling import Runs, Series, together
 from stormda.pipeline.networks import describe
 from stormda.pipeline.twin_forecast import Forecasts, leads, of_channel, spectra_of, summarise
+from stormda.pipeline.twin_scores import interval, mean, ratio, root
 from stormda.pipeline.twin_window import compare_windows
 from stormda.pipeline.worlds import simulated_archive, world_config
 from stormda.store.provenance import provenance
@@ -31,7 +32,6 @@ from stormda.store.publish import write_bytes, write_json
 from stormda.time import hours
 from stormda.types import Array, Progress, silent
 from stormda.verification.forecasts import forecast_figure, spectra_figure
-from stormda.verification.intervals import block_bootstrap
 from stormda.verification.plots import rank_histogram, time_series
 
 _BINS = "rank_counts"
@@ -194,8 +194,7 @@ def _compare(series: dict[str, list[Series]], spin_up: int, prior: Prior) -> dic
         }
         if reference is not None and method != reference:
             pair = np.stack([together(series[name], "crps", spin_up, scale) for name in (method, reference)], axis=1)
-            low, high = block_bootstrap(pair, _ratio)
-            found["crps_ratio"] = {"to": reference, "value": _ratio(pair), "low": low, "high": high}
+            found["crps_ratio"] = {"to": reference, **interval(pair, ratio)}
         if any(len(r.one_step_mse) for r in runs):
             one_step = np.concatenate([r.one_step_mse for r in runs]).mean(axis=0)
             found["one_step_rmse"] = float(np.sqrt((one_step / scale**2).mean()))
@@ -210,22 +209,15 @@ def _compare(series: dict[str, list[Series]], spin_up: int, prior: Prior) -> dic
     return scores
 
 
-def _ratio(pair_T2: Array) -> float:
-    mine, reference = pair_T2.mean(axis=0)
-    return float(mine / reference)
-
-
 def _summarise(arrays: dict[str, Array], scale_C: Array) -> dict[str, Any]:
     """Scores of several channels together, each divided by its scale; arrays are [T, C]."""
     mse, variance, background = (
         (arrays[name] / scale_C**2).mean(axis=1) for name in ("mse", "variance", "background_mse")
     )
     crps = (arrays["crps"] / scale_C).mean(axis=1)
-    rmse_low, rmse_high = block_bootstrap(mse, lambda m: float(np.sqrt(m.mean())))
-    crps_low, crps_high = block_bootstrap(crps, lambda m: float(m.mean()))
     return {
-        "rmse": {"value": float(np.sqrt(mse.mean())), "low": rmse_low, "high": rmse_high},
-        "crps": {"value": float(crps.mean()), "low": crps_low, "high": crps_high},
+        "rmse": interval(mse, root),
+        "crps": interval(crps, mean),
         "spread_skill": float(np.sqrt(variance.mean() / mse.mean())),
         "background_rmse": float(np.sqrt(background.mean())),
     }

@@ -35,15 +35,14 @@ from stormda.assimilation.memory import pasts_of
 from stormda.config import Config
 from stormda.errors import ConfigError
 from stormda.grid import Grid
-from stormda.metrics.probabilistic import crps_fair
 from stormda.metrics.spatial import power, wavelengths
 from stormda.nature.lorenz96 import Lorenz96
 from stormda.nature.sqg import SIX_HOURS
 from stormda.pipeline import build
+from stormda.pipeline.twin_scores import area_mean, ensemble_scores, interval, mean, root
 from stormda.pipeline.worlds import World
 from stormda.time import hours
 from stormda.types import Array
-from stormda.verification.intervals import block_bootstrap
 
 Advance = Callable[[Tensor, np.datetime64], Tensor]
 
@@ -152,19 +151,13 @@ class Forecaster:
         times = self.world.times
         truth = torch.as_tensor(self.world.values[cycle])[None].float()
         pair = [((self.model.first(f, times[cycle]) - f).double() ** 2).numpy() for f in (x, truth)]
-        self._shock.append(np.stack([self._mean(p.mean(axis=0)) for p in pair], axis=-1))
+        self._shock.append(np.stack([area_mean(p.mean(axis=0), self.world.grid.weights) for p in pair], axis=-1))
         scores, powers = [], []
         for lead in range(leads(self.config) + 1):
             if lead:
                 x = self.model.advance(x, times[cycle + lead - 1])
             fields, reference = x.double().numpy(), self.world.values[cycle + lead].astype(np.float64)
-            size = len(fields)
-            each = (
-                (fields.mean(axis=0) - reference) ** 2,
-                crps_fair(fields, reference),
-                (1 + 1 / size) * fields.var(axis=0, ddof=1),
-            )
-            scores.append(np.stack([self._mean(f) for f in each]))
+            scores.append(ensemble_scores(fields, reference, self.world.grid.weights))
             wraps = self.world.grid.periodic
             powers.append(np.stack([power(fields, wraps).mean(axis=0), power(reference, wraps)], axis=1))
         self._scores.append(np.stack(scores, axis=1))
@@ -176,10 +169,6 @@ class Forecaster:
         lengths = wavelengths(self.world.grid.shape, self.world.grid.periodic)
         return Forecasts(mse, crps, variance, np.stack(self._shock), np.mean(self._power, axis=0), lengths)
 
-    def _mean(self, field_CHW: Array) -> Array:
-        weights = np.broadcast_to(self.world.grid.weights, field_CHW.shape[1:])
-        return np.asarray((field_CHW * weights).sum(axis=(1, 2)) / weights.sum())
-
 
 def summarise(runs: list[Forecasts], scale_C: Array, step_hours: float) -> dict[str, Any]:
     """Scores of all seeds by lead, channels together, each divided by its scale; with intervals over starts."""
@@ -190,10 +179,10 @@ def summarise(runs: list[Forecasts], scale_C: Array, step_hours: float) -> dict[
     return {
         "hours": [step_hours * k for k in range(count)],
         "starts": len(mse),
-        "rmse": [_interval(mse[:, k].mean(axis=1), _root) for k in range(count)],
-        "crps": [_interval(crps[:, k].mean(axis=1), _plain) for k in range(count)],
+        "rmse": [interval(mse[:, k].mean(axis=1), root) for k in range(count)],
+        "crps": [interval(crps[:, k].mean(axis=1), mean) for k in range(count)],
         "spread_skill": [float(np.sqrt(variance[:, k].mean() / max(mse[:, k].mean(), 1e-300))) for k in range(count)],
-        "shock": _interval((shock / scale_C[:, None] ** 2).mean(axis=1), _shock),
+        "shock": interval((shock / scale_C[:, None] ** 2).mean(axis=1), _shock),
     }
 
 
@@ -214,19 +203,6 @@ def spectra_of(runs: list[Forecasts]) -> dict[str, Any]:
         "members": share[:, 0].tolist(),
         "truth": share[:, 1].tolist(),
     }
-
-
-def _interval(values: Array, statistic: Callable[[Array], float]) -> dict[str, float]:
-    low, high = block_bootstrap(values, statistic)
-    return {"value": statistic(values), "low": low, "high": high}
-
-
-def _root(values: Array) -> float:
-    return float(np.sqrt(values.mean()))
-
-
-def _plain(values: Array) -> float:
-    return float(values.mean())
 
 
 def _shock(pair_S2: Array) -> float:

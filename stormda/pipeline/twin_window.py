@@ -17,9 +17,8 @@ from stormda.assimilation.methods import Settings
 from stormda.assimilation.prior import Prior
 from stormda.assimilation.smoother import WINDOWED, Frame, redraw
 from stormda.config import Config
-from stormda.metrics.probabilistic import crps_fair
+from stormda.pipeline.twin_scores import ensemble_scores, interval, mean, ratio, root
 from stormda.types import Array, Mapping2
-from stormda.verification.intervals import block_bootstrap
 
 
 @dataclass(eq=False)
@@ -53,7 +52,7 @@ class Redrawer:
         drawn = redraw(self.method, self.prior, [frame for _, frame, _, _ in self._kept], self.settings)
         for (k, _, decoded, truth), z in zip(self._kept, drawn, strict=True):
             if z is not None:
-                self.scores[k, cycle - k] = _scores(decoded(z).double().numpy(), truth, self.weights)
+                self.scores[k, cycle - k] = ensemble_scores(decoded(z).double().numpy(), truth, self.weights)
 
 
 def redrawer(config: Config, method: str, prior: Prior, settings: Settings, cycles: int) -> Redrawer | None:
@@ -89,40 +88,11 @@ def compare_windows(
             {
                 "later": later,
                 "scored": len(some),
-                "rmse": _interval(mse, _root),
-                "crps": _interval(pair[:, 0], _plain),
+                "rmse": interval(mse, root),
+                "crps": interval(pair[:, 0], mean),
                 "spread_skill": float(np.sqrt(variance.mean() / mse.mean())),
                 "background_rmse": float(np.sqrt((background / scale_C**2).mean())),
-                "crps_ratio": {"to": "the filter", **_interval(pair, _ratio)},
+                "crps_ratio": {"to": "the filter", **interval(pair, ratio)},
             }
         )
     return found
-
-
-def _scores(x_MCHW: Array, truth_CHW: Array, weights_HW: Array) -> Array:
-    members = len(x_MCHW)
-    values = (
-        (x_MCHW.mean(axis=0) - truth_CHW) ** 2,
-        crps_fair(x_MCHW, truth_CHW),
-        (1 + 1 / members) * x_MCHW.var(axis=0, ddof=1),
-    )
-    share = weights_HW / np.broadcast_to(weights_HW, truth_CHW.shape[1:]).sum()
-    return np.stack([(f * share).sum(axis=(1, 2)) for f in values])
-
-
-def _interval(values: Array, statistic: Any) -> dict[str, float]:
-    low, high = block_bootstrap(values, statistic)
-    return {"value": statistic(values), "low": low, "high": high}
-
-
-def _root(values: Array) -> float:
-    return float(np.sqrt(values.mean()))
-
-
-def _plain(values: Array) -> float:
-    return float(values.mean())
-
-
-def _ratio(pair_T2: Array) -> float:
-    mine, other = pair_T2.mean(axis=0)
-    return float(mine / other)
