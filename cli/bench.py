@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from . import failure, options
+from .bench_machine import io, scaling, train
 from .command import Setup, command
 from .console import Console
-
-Preset = Annotated[str, typer.Option("--preset", metavar="NAME", help="nano, 10M, 200M or 10B.")]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda.")]
-Dtype = Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32, or bfloat16 on cuda.")]
+from .sizes import Blocks, Channels, Device, Dtype, Frames, More, Patch, Preset, Shape
 
 app = typer.Typer(no_args_is_help=True, help="Measure what parts of stormda cost on this machine.")
 
@@ -27,7 +25,7 @@ def attention(
         list[int] | None,
         typer.Option("--tokens", metavar="N", help="How many tokens; several may follow.", show_default="4096 16384"),
     ] = None,
-    more: Annotated[list[int] | None, typer.Argument(metavar="N", help="More of them.", show_default=False)] = None,
+    more: More = None,
     tile: Annotated[
         int | None, typer.Option("--tile", metavar="N", help="Tokens of a tile along an axis.", show_default="preset's")
     ] = None,
@@ -74,13 +72,11 @@ def attention(
 def frame(
     *,
     preset: Preset = "10M",
-    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "721x1440",
-    channels: Annotated[int, typer.Option("--channels", metavar="N", help="Channels of the state.")] = 6,
-    frames: Annotated[int, typer.Option("--frames", metavar="N", help="History frames.")] = 2,
-    patch: Annotated[int, typer.Option("--patch", metavar="N", help="Points of a token along an axis.")] = 2,
-    blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Blocks of the network.", show_default="preset's")
-    ] = None,
+    shape: Shape = "721x1440",
+    channels: Channels = 6,
+    frames: Frames = 2,
+    patch: Patch = 2,
+    blocks: Blocks = None,
     direction: Annotated[
         str, typer.Option("--direction", metavar="NAME", help="forward, or backward: with all gradients.")
     ] = "forward",
@@ -319,118 +315,5 @@ def sampler(
     console.result(result)
 
 
-@app.command()
-@command
-def train(
-    *,
-    preset: Preset = "10M",
-    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "64x64",
-    channels: Annotated[int, typer.Option("--channels", metavar="N", help="Channels of the state.")] = 2,
-    frames: Annotated[int, typer.Option("--frames", metavar="N", help="History frames.")] = 1,
-    patch: Annotated[int, typer.Option("--patch", metavar="N", help="Points of a token along an axis.")] = 2,
-    blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Blocks of the network.", show_default="preset's")
-    ] = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Samples of a step.")] = 4,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="That are timed; the median counts.")] = 5,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    dry_run: options.DryRun = False,
-    console: Console,
-) -> None:
-    """Seconds, memory, tokens and FLOPs of a step of training, beside the rate of matrix products.
-
-    Example: stormda bench train --preset 10M --shape 64x64 --batch 4 --json
-    """
-    from stormda.pipeline.bench_train import train as stage
-
-    with console.progress() as progress:
-        result = stage(
-            preset,
-            shape,
-            channels=channels,
-            frames=frames,
-            patch=patch,
-            blocks=blocks,
-            batch=batch,
-            steps=steps,
-            device=device,
-            dtype=dtype,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    console.result(result)
-
-
-@app.command()
-@command
-def io(
-    *,
-    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "181x360",
-    channels: Annotated[int, typer.Option("--channels", metavar="N", help="Of a field, at most 10.")] = 6,
-    members: Annotated[int, typer.Option("--ensemble", metavar="N", help="Members.")] = 16,
-    observations: Annotated[int, typer.Option("--observations", metavar="N", help="Of a day.")] = 1_000_000,
-    times: Annotated[int, typer.Option("--times", metavar="N", help="Of the archive.")] = 64,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--folder", metavar="FOLDER", help="On the disk that is asked about.", show_default="temporary"),
-    ] = None,
-    dry_run: options.DryRun = False,
-    console: Console,
-) -> None:
-    """How fast members are written and read, observations found, and fields of an archive read.
-
-    Example: stormda bench io --shape 721x1440 --ensemble 8 --folder /scratch --json
-    """
-    from stormda.pipeline.bench_io import io as stage
-
-    with console.progress() as progress:
-        result = stage(
-            shape,
-            channels=channels,
-            members=members,
-            observations=observations,
-            times=times,
-            folder=folder,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    console.result(result)
-
-
-@app.command()
-@command
-def scaling(
-    *,
-    kind: Annotated[str, typer.Option("--kind", metavar="NAME", help="ensemble or training.")] = "ensemble",
-    preset: Preset = "nano",
-    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "64x64",
-    ranks: Annotated[
-        list[int] | None, typer.Option("--ranks", metavar="N", help="How many; several may follow.", show_default="2")
-    ] = None,
-    more: Annotated[list[int] | None, typer.Argument(metavar="N", help="More of them.", show_default=False)] = None,
-    members: Annotated[int, typer.Option("--ensemble", metavar="N", help="Members, or samples of a step.")] = 8,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Calls a member, or steps in a turn.")] = 4,
-    rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="Pairs.")] = 20,
-    dry_run: options.DryRun = False,
-    console: Console,
-) -> None:
-    """The same job on one process and on several, turn by turn: what being several costs, or gains.
-
-    Example: stormda bench scaling --kind ensemble --ranks 2 4 8 --json
-    """
-    from stormda.pipeline.bench_scaling import scaling as stage
-
-    with console.progress() as progress:
-        result = stage(
-            preset,
-            shape,
-            kind=kind,
-            ranks=[*(ranks or ()), *(more or ())] or [2],
-            members=members,
-            steps=steps,
-            rounds=rounds,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    console.result(result)
+for _verb in (train, io, scaling):
+    app.command()(_verb)

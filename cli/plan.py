@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from stormda.errors import ConfigError
-
 from .command import command
 from .console import Console
+from .sizes import Channels, Frames, More, Patch, Preset, Shape
 
 
 def _number(name: str, what: str) -> object:
@@ -20,12 +19,12 @@ def _number(name: str, what: str) -> object:
 @command
 def plan(
     *,
-    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="nano, 10M, 200M or 10B.")] = "10M",
-    shape: Annotated[str, typer.Option("--shape", metavar="HxW", help="Rows x columns of points.")] = "721x1440",
-    channels: Annotated[int, _number("--channels", "Channels of the state.")] = 6,
-    frames: Annotated[int, _number("--frames", "History frames.")] = 2,
+    preset: Preset = "10M",
+    shape: Shape = "721x1440",
+    channels: Channels = 6,
+    frames: Frames = 2,
     window: Annotated[int, _number("--window", "Noisy frames at once.")] = 1,
-    patch: Annotated[int, _number("--patch", "Points of a token along an axis.")] = 2,
+    patch: Patch = 2,
     members: Annotated[int, _number("--ensemble", "Members.")] = 32,
     observations: Annotated[int, _number("--observations", "Of an analysis.")] = 100_000,
     steps: Annotated[int, _number("--steps", "Calls of the network for a draw.")] = 16,
@@ -38,7 +37,7 @@ def plan(
     ranks: Annotated[
         list[int] | None, typer.Option("--ranks", metavar="N", help="How many; several may follow.", show_default="1")
     ] = None,
-    more: Annotated[list[int] | None, typer.Argument(metavar="N", help="More of them.", show_default=False)] = None,
+    more: More = None,
     fit: Annotated[
         list[Path] | None,
         typer.Option(
@@ -58,16 +57,14 @@ def plan(
 
     Example: stormda plan --shape 181x360 --ensemble 8 --fit frame.json --fit attention.json
     """
-    points = shape.split("x")
-    if len(points) != 2 or not all(p.isdigit() and int(p) for p in points):
-        raise ConfigError(f"'{shape}' is no shape", key="--shape", hint="rows x columns: --shape 721x1440")
+    from stormda.pipeline.bench_frame import points_of
     from stormda.pipeline.plan import described
     from stormda.pipeline.plan import plan as stage
     from stormda.pipeline.plan_cost import Asked
 
     asked = Asked(
         preset,
-        (int(points[0]), int(points[1])),
+        points_of(shape),
         channels,
         frames,
         window,

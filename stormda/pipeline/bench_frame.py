@@ -1,8 +1,9 @@
 """Stage `bench frame`: one state of the whole globe through the network, and how much of the machine that uses."""
 
-__all__ = ["FrameResult", "asked_frame", "frame"]
+__all__ = ["COLUMNS", "FrameResult", "asked_frame", "cost_row", "frame", "points_of"]
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from stormda.nn.measure import Direction
 from stormda.pipeline.alone import alone, check_device
 from stormda.types import Progress, silent
 
+COLUMNS = ("peak MiB", "tokens/s", "model TFLOP", "GFLOP/s", "of matrix products", "share")
 _DIRECTIONS: dict[str, Direction] = {"forward": "forward", "backward": "backward"}
 
 
@@ -59,13 +61,9 @@ class FrameResult:
             f"{self.channels} channels, {self.frames} frames, patch {self.patch}: {self.tokens:,} tokens; "
             f"{self.direction}, {self.device}, {self.dtype}, {self.threads} threads"
         )
-        columns = ["s", "peak MiB", "tokens/s", "model TFLOP", "GFLOP/s", "of matrix products", "share"]
-        if self.seconds is None or self.share is None:
-            return title, columns, [["", "", "", f"{self.tflop:.2f}", "", "", ""]]
-        middle = [self.peak_mib, self.tokens_per_second, self.gflops, self.matrix_gflops]
-        cells = ["" if value is None else f"{value:,.0f}" for value in middle]
-        cells[2:2] = [f"{self.tflop:.2f}"]
-        return title, columns, [[f"{self.seconds:.1f}", *cells, f"{self.share:.0%}"]]
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
+        rates = self.peak_mib, self.tokens_per_second, self.gflops, self.matrix_gflops
+        return title, ["s", *COLUMNS], [[seconds, *cost_row(self.tflop, rates, self.share)]]
 
 
 def frame(
@@ -117,6 +115,20 @@ def frame(
     return FrameResult(*facts, *measured, rate / cost.matrix_rate)
 
 
+def cost_row(tflop: float, rates: Sequence[float | None], share: float | None) -> list[str]:
+    """Cells below `COLUMNS`; `rates`: peak memory, tokens a second, GFLOP a second, those of matrix products."""
+    cells = ["" if value is None else f"{value:,.0f}" for value in rates]
+    return [*cells[:2], f"{tflop:.2f}", *cells[2:], "" if share is None else f"{share:.0%}"]
+
+
+def points_of(shape: str) -> tuple[int, int]:
+    """Rows and columns of `721x1440`; raises ConfigError."""
+    points = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
+    if points is None:
+        raise ConfigError(f"'{shape}' is no shape", key="--shape", hint="rows x columns: --shape 721x1440")
+    return int(points[1]), int(points[2])
+
+
 def asked_frame(
     preset: str,
     shape: str,
@@ -132,14 +144,11 @@ def asked_frame(
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset}", key="--preset", hint=f"one of {', '.join(PRESETS)}")
     size = PRESETS[preset].arguments() | ({} if blocks is None else {"blocks": blocks})
-    points = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
-    if points is None:
-        raise ConfigError(f"'{shape}' is no shape", key="--shape", hint="rows x columns: --shape 721x1440")
+    grid = points_of(shape)
     counts = {"channels": channels, "frames": frames, "patch": patch, "blocks": size["blocks"]}
     if wrong := [name for name, value in counts.items() if value < 1]:
         raise ConfigError(f"{wrong[0]} must be at least 1", key=f"--{wrong[0]}")
     if direction not in _DIRECTIONS:
         raise ConfigError(f"'{direction}' is no direction", key="--direction", hint="forward or backward")
     check_device(device, dtype)
-    grid = (int(points[1]), int(points[2]))
     return Frame(grid, channels, frames, patch, **size, direction=_DIRECTIONS[direction], device=device, dtype=dtype)

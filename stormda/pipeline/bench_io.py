@@ -9,7 +9,6 @@ costs, and a disk comes on top of it.
 
 __all__ = ["IoResult", "Row", "io"]
 
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from stormda.config import Harmonics
 from stormda.errors import ConfigError
 from stormda.grid import Grid
 from stormda.observations import Observations
+from stormda.pipeline.bench_frame import points_of
 from stormda.state import State
 from stormda.store.analysis import read_analysis, write_analysis
 from stormda.store.archive import write_archive
@@ -107,10 +107,9 @@ def io(
         ConfigError: an argument that is none.
         OutputError: the folder cannot be written.
     """
-    points = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
-    if points is None or min(int(points[1]), int(points[2])) < 2:
-        raise ConfigError(f"'{shape}' is no shape", key="--shape", hint="rows x columns: --shape 181x360")
-    h, w = int(points[1]), int(points[2])
+    h, w = points_of(shape)
+    if min(h, w) < 2:
+        raise ConfigError(f"'{shape}' has a single row or column", key="--shape", hint="--shape 181x360")
     counts = {"channels": channels, "ensemble": members - 1, "observations": observations, "times": times}
     if wrong := [name for name, value in counts.items() if value < 1]:
         raise ConfigError(f"{wrong[0]} is too small", key=f"--{wrong[0]}")

@@ -10,7 +10,7 @@ from stormda.errors import ConfigError
 from stormda.nn.flops import forward_flops
 from stormda.nn.frame import untrained
 from stormda.pipeline.alone import alone
-from stormda.pipeline.bench_frame import asked_frame
+from stormda.pipeline.bench_frame import COLUMNS, asked_frame, cost_row
 from stormda.training.cost import Step, StepCost, measure_step
 from stormda.types import Progress, silent
 
@@ -55,13 +55,9 @@ class TrainCost:
             f"{self.channels} channels, {self.frames} frames, patch {self.patch}: {self.tokens:,} tokens; batch "
             f"{self.batch}, median of {self.steps} steps, {self.device}, {self.dtype}, {self.threads} threads"
         )
-        columns = ["s a step", "peak MiB", "tokens/s", "model TFLOP", "GFLOP/s", "of matrix products", "share"]
-        if self.seconds_a_step is None or self.share is None:
-            return title, columns, [["", "", "", f"{self.tflop:.2f}", "", "", ""]]
-        middle = [self.peak_mib, self.tokens_per_second, self.gflops, self.matrix_gflops]
-        cells = ["" if value is None else f"{value:,.0f}" for value in middle]
-        cells[2:2] = [f"{self.tflop:.2f}"]
-        return title, columns, [[f"{self.seconds_a_step:.2f}", *cells, f"{self.share:.0%}"]]
+        seconds = "" if self.seconds_a_step is None else f"{self.seconds_a_step:.2f}"
+        rates = self.peak_mib, self.tokens_per_second, self.gflops, self.matrix_gflops
+        return title, ["s a step", *COLUMNS], [[seconds, *cost_row(self.tflop, rates, self.share)]]
 
 
 def train(
