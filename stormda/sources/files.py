@@ -8,11 +8,13 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from stormda.errors import InputError, InputMissing
 
 MOST = 2 << 30
 """Bytes of a text file of reports that is read as a whole: a month of one country has a hundredth of it."""
+_PIECE = 1 << 20
 
 
 def expand(
@@ -72,9 +74,14 @@ def read_bytes(path: Path, most: int = MOST) -> bytes:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            data = (gzip.GzipFile(fileobj=file) if packed else file).read(most + 1)
-        if len(data) > most:
-            raise InputError(f"the file holds more than {most / 2**30:g} GiB", file=path, hint="cut it into several")
-        return data
+            source: BinaryIO = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+            pieces, left = [], most  # `read(most)` would take that much memory for the smallest file
+            while piece := source.read(_PIECE):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    what = f"the file holds more than {most / 2**30:g} GiB"
+                    raise InputError(what, file=path, hint="cut it into several")
+        return b"".join(pieces)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"the file is damaged or truncated ({error})", file=path, hint="fetch it again") from error

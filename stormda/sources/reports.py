@@ -59,9 +59,10 @@ class Reports:
     def __post_init__(self) -> None:
         latitude, longitude = (np.asarray(x, dtype=np.float64) for x in (self.latitude, self.longitude))
         known = (np.abs(latitude) <= 90.0 + _ROUNDING) & (np.abs(longitude) <= 360.0)  # False for NaN
+        latitude, longitude = np.where(known, latitude.clip(-90.0, 90.0), np.nan), np.where(known, longitude, np.nan)
         wrapped = np.where(np.abs(longitude) > 180.0, (longitude + 180.0) % 360.0 - 180.0, longitude)
-        object.__setattr__(self, "latitude", np.where(known, latitude.clip(-90.0, 90.0), np.nan))
-        object.__setattr__(self, "longitude", np.where(known, wrapped, np.nan))
+        object.__setattr__(self, "latitude", latitude)
+        object.__setattr__(self, "longitude", wrapped)
         object.__setattr__(self, "station", named(canonical(self.station), self.latitude, self.longitude))
         object.__setattr__(self, "time", np.asarray(self.time).astype("datetime64[us]"))
         start = self.time if self.start is None else np.asarray(self.start).astype("datetime64[us]")
@@ -108,7 +109,8 @@ def wind(
     direction = np.where(speed == 0.0, 0.0, direction)
     impossible = (speed < 0.0) | (speed > limit) | (direction < 0.0) | (direction > 360.0)
     angle = np.deg2rad(direction)
-    u, v = -speed * np.sin(angle), -speed * np.cos(angle)
+    with np.errstate(invalid="ignore"):  # infinite ones come out as NaN
+        u, v = -speed * np.sin(angle), -speed * np.cos(angle)
     return [Values(name, w, 0.0, impossible, flag, qc) for name, w in ((eastward, u), (northward, v))]
 
 

@@ -8,6 +8,7 @@ under the last parts of their names, and are files like any others; what else is
 
 __all__ = ["fields_within", "is_zip"]
 
+import errno
 import logging
 import shutil
 import tempfile
@@ -54,6 +55,9 @@ def fields_within(path: Path, key: str) -> Iterator[list[tuple[Path, str]]]:
                 f"the ZIP archive is damaged or encrypted ({error})", file=path, key=key, hint=hint
             ) from error
         except OSError as error:
+            if error.errno == errno.EINVAL:  # a member that begins before the archive
+                what = "the ZIP archive is damaged"
+                raise InputError(what, file=path, key=key, hint="fetch it again") from error
             hint = "free some room, or set TMPDIR to another folder"
             raise OutputError(f"the archive cannot be unpacked: {error.strerror}", file=folder, hint=hint) from error
         if not found:

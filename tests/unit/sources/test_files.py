@@ -1,12 +1,14 @@
 """Texts of the configuration become files that are there, or an error that says which is not."""
 
+import gzip
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from stormda.errors import InputError, InputMissing
-from stormda.sources.files import expand
+from stormda.sources.files import expand, read_bytes
 
 
 def test_order_wildcards_and_repetitions(tmp_path: Path) -> None:
@@ -39,3 +41,19 @@ def test_empty_folder_and_unreadable(tmp_path: Path) -> None:
         (tmp_path / "full.nc").chmod(0)
         with pytest.raises(InputError, match="permission"):
             expand(("full.nc",), lambda t: tmp_path / t)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_as_much_memory_as_the_file_needs(tmp_path: Path, pack: bool) -> None:
+    """Python's `read(n)` takes n bytes at once, for the smallest file."""
+    path = tmp_path / "x"
+    content = bytes(3 << 20)
+    path.write_bytes(gzip.compress(content) if pack else content)
+    tracemalloc.start()
+    assert read_bytes(path, most=1 << 40) == content
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(content)  # pieces, and all of them together
+    with pytest.raises(InputError, match="more than"):
+        read_bytes(path, most=len(content) - 1)
+    assert len(read_bytes(path, most=len(content))) == len(content)

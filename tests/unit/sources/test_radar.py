@@ -3,14 +3,14 @@
 import gzip
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import eccodes
 import h5py
 import netCDF4
 import numpy as np
 import pytest
-from pyproj import Geod, Proj
+from pyproj import Geod
+from radar_files import SHAPE, knmi, mrms, netcdf, odim_composite
 
 from stormda.config import RadarSource
 from stormda.errors import InputError
@@ -18,7 +18,6 @@ from stormda.observations import QC, Observations
 from stormda.sources.radar import form_of, read_radar
 from stormda.sources.radar_beam import gate_heights, gate_places
 from stormda.store.odim import Beam, write_volume
-from stormda.types import Array
 
 TIME = np.datetime64("2020-07-01T12:00:00", "s")
 RAYS, GATES, STEP = 90, 100, 500.0
@@ -186,94 +185,6 @@ def test_cells_across_the_date_line(tmp_path: Path) -> None:
 
 
 # --- composites ------------------------------------------------------------------------------------------------------
-
-SHAPE = (40, 30)
-
-
-def rain() -> Array:
-    """Millimetres: 2 in the south, nothing in the north, and the first column not measured."""
-    field = np.zeros(SHAPE)
-    field[20:] = 2.0
-    field[:, 0] = np.nan
-    return field
-
-
-def odim_composite(path: Path) -> None:
-    projection = "+proj=laea +lat_0=55.0 +lon_0=10.0 +ellps=WGS84"
-    left, top = Proj(projection)(-20_000.0, 30_000.0, inverse=True)
-    with h5py.File(path, "w") as file:
-        file.create_group("what").attrs.update({"object": b"COMP", "date": b"20200701", "time": b"120000"})
-        where = {"projdef": projection, "UL_lon": left, "UL_lat": top, "xscale": 2000.0, "yscale": 2000.0}
-        file.create_group("where").attrs.update(where)
-        for number, quantity in ((1, "RATE"), (2, "QIND")):
-            data = file.create_group(f"dataset{number}/data1")
-            values = np.where(np.isnan(rain()), -9.0, np.where(rain() == 0.0, -8.0, rain()))
-            data["data"] = (
-                values if quantity == "RATE" else np.linspace(0.0, 1.0, SHAPE[1])[None, :].repeat(SHAPE[0], 0)
-            )
-            about = {"quantity": quantity, "gain": 1.0, "offset": 0.0, "nodata": -9.0, "undetect": -8.0}
-            file.create_group(f"dataset{number}/what").attrs.update(about)
-
-
-def knmi(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        times = {
-            "product_datetime_start": b"01-JUL-2020;11:55:00.000",
-            "product_datetime_end": b"01-JUL-2020;12:00:00.000",
-        }
-        file.create_group("overview").attrs.update(times)
-        where = {"geo_column_offset": 0.0, "geo_row_offset": 3650.0, "geo_pixel_size_x": 1.0, "geo_pixel_size_y": -1.0}
-        file.create_group("geographic").attrs.update(where)
-        polar = "+proj=stere +lat_0=90 +lon_0=0.0 +lat_ts=60.0 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0"
-        file.create_group("geographic/map_projection").attrs["projection_proj4_params"] = polar
-        image = file.create_group("image1")
-        image.attrs["image_geo_parameter"] = b"ACCUMULATED_PRECIPITATION_[MM]"
-        image["image_data"] = np.where(np.isnan(rain()), 65535, np.nan_to_num(rain()) * 100).astype(np.uint16)
-        formula = {"calibration_formulas": b"GEO=0.01*PV+0.0", "calibration_missing_data": 65535}
-        image.create_group("calibration").attrs.update(formula)
-
-
-def mrms(path: Path) -> None:
-    handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
-    rows, columns = SHAPE
-    keys: dict[str, float] = {
-        "discipline": 209,
-        "parameterCategory": 6,
-        "parameterNumber": 1,
-        "Ni": columns,
-        "Nj": rows,
-    }
-    keys |= {"dataDate": 20200701, "dataTime": 1200, "jScansPositively": 0, "bitsPerValue": 16}
-    keys |= {"latitudeOfFirstGridPointInDegrees": 50.0, "longitudeOfFirstGridPointInDegrees": 260.0}
-    keys |= {"latitudeOfLastGridPointInDegrees": 50.0 - 0.01 * (rows - 1)}
-    keys |= {"longitudeOfLastGridPointInDegrees": 260.0 + 0.01 * (columns - 1)}
-    keys |= {"iDirectionIncrementInDegrees": 0.01, "jDirectionIncrementInDegrees": 0.01}
-    for key, value in keys.items():
-        eccodes.codes_set(handle, key, value)
-    eccodes.codes_set_values(handle, np.where(np.isnan(rain()), -3.0, rain()).ravel())
-    with path.open("wb") as file:
-        eccodes.codes_write(handle, file)
-    eccodes.codes_release(handle)
-
-
-def netcdf(path: Path, kind: Literal["NETCDF4", "NETCDF3_CLASSIC"] = "NETCDF4") -> None:
-    with netCDF4.Dataset(path, "w", format=kind) as file:
-        for name, size in zip(("y", "x"), SHAPE, strict=True):
-            file.createDimension(name, size)
-            axis = file.createVariable(name, "f8", (name,))
-            axis.units = "km"
-            axis[:] = np.arange(size) if name == "x" else -np.arange(size)
-        crs = file.createVariable("crs", "i4", ())
-        crs.setncatts({"grid_mapping_name": "lambert_azimuthal_equal_area", "semi_major_axis": 6378137.0})
-        crs.setncatts({"longitude_of_projection_origin": 10.0, "latitude_of_projection_origin": 55.0})
-        crs.setncatts({"semi_minor_axis": 6356752.3, "false_easting": 0.0, "false_northing": 0.0})
-        for name, end in (("start_time", 1593604200), ("valid_time", 1593604800)):
-            clock = file.createVariable(name, "f8", ())
-            clock.units = "seconds since 1970-01-01 00:00:00 UTC"
-            clock[...] = end
-        data = file.createVariable("precipitation", "f4", ("y", "x"), fill_value=-1.0)
-        data.setncatts({"units": "kg m-2", "standard_name": "precipitation_amount", "grid_mapping": "crs"})
-        data[:] = np.ma.masked_invalid(rain())
 
 
 @pytest.mark.parametrize(
