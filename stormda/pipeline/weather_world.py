@@ -61,7 +61,13 @@ class _Sites:
 
 
 def write_weather(
-    folder: Path, *, archive: int = _ARCHIVE, cycles: int = CYCLES, radars: int = _RADARS, progress: Progress = silent
+    folder: Path,
+    *,
+    archive: int = _ARCHIVE,
+    cycles: int = CYCLES,
+    every: int = 1,
+    radars: int = _RADARS,
+    progress: Progress = silent,
 ) -> None:
     """Write the files of the world.
 
@@ -69,6 +75,7 @@ def write_weather(
         folder: made where it is not there.
         archive: steps of six hours of the past.
         cycles: analysis times after it.
+        every: steps from one of them to the next; the truth has all steps.
         radars: that scan at every analysis time.
         progress: told about the work.
 
@@ -78,20 +85,20 @@ def write_weather(
     world = Weather()
     theta = torch.as_tensor(np.load(str(files("stormda.nature").joinpath("sqg-developed.npy"))))
     state = world.initial(theta)
-    steps, fields, late = archive + cycles, [], []
+    steps, fields, late = archive + (cycles - 1) * every + 1, [], []
     for k in range(_SPIN_UP + steps):
         progress("nature run", k + 1, _SPIN_UP + steps)
         state = world.advance(state, SIX_HOURS)
         if k >= _SPIN_UP:
             fields.append(_channels(world, state))
-        if k >= _SPIN_UP + archive:
+        if k >= _SPIN_UP + archive and (k - _SPIN_UP - archive) % every == 0:
             late.append(state)
     values = {name: np.stack([f[name] for f in fields]) for name in fields[0]}
     times = START + (np.arange(steps) - archive) * _STEP
     folder.mkdir(parents=True, exist_ok=True)
     _write_fields(folder / "archive.nc", {n: v[:archive] for n, v in values.items()}, times[:archive], world)
-    truth, when = {n: v[archive:] for n, v in values.items()}, times[archive:]
-    _write_fields(folder / "truth.nc", truth, when, world)
+    _write_fields(folder / "truth.nc", {n: v[archive:] for n, v in values.items()}, times[archive:], world)
+    truth, when = {n: v[archive::every] for n, v in values.items()}, times[archive::every]
     _write_soundings(folder / "soundings.csv", truth, when, world)
     _write_gauges(folder / "gauges.csv", truth, when, world)
     sites = _Sites.random("radar", radars)

@@ -20,7 +20,7 @@ from stormda.variables import Channel
 
 
 def test_a_world_is_written_and_read(tmp_path: Path) -> None:
-    weather_world.write_weather(tmp_path / "data", archive=6, cycles=1, radars=3)
+    weather_world.write_weather(tmp_path / "data", archive=6, cycles=2, every=2, radars=3)
     (tmp_path / "config.yaml").write_text(configuration("weather-demo"))
     config = load(tmp_path / "config.yaml")
     result = ingest(config)
@@ -28,8 +28,10 @@ def test_a_world_is_written_and_read(tmp_path: Path) -> None:
     found = build.store(config).read(Window.around(weather_world.START, np.timedelta64(6, "h"), np.timedelta64(0, "s")))
     assert set(found["source"]) >= {"soundings", "gauges", "reflectivity"}
     with xr.open_dataset(tmp_path / "data" / "truth.nc") as truth:
+        assert truth.sizes["valid_time"] == 3  # the step between the two analysis times too
         rain = truth["rr"].isel(valid_time=0).load()
         east = truth["u850"].isel(valid_time=0).load()
+    assert len(list((tmp_path / "data" / "radars").glob("*_20300101T1200.h5"))) == 3
     assert 0.01 < float((rain > 0.1).mean()) < 0.6  # it rains somewhere, and not everywhere
     u = found.where((found["variable"] == "u") & (found["level"] == 850.0) & (found["qc"] == QC.USED))
     at = east.interp(latitude=xr.DataArray(u["latitude"]), longitude=xr.DataArray(u["longitude"] % 360.0)).values
