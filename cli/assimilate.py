@@ -68,11 +68,14 @@ def assimilate(
         "assimilate.prior": prior,
         "assimilate.background": background,
     }
-    config = setup.load(chosen, several=True)
-    cycles = times.every(config.assimilate.step)
-    if not cycles:
-        raise ConfigError("no analysis time is given", key="--cycle", hint="--cycle 2019-02-17T12Z, or --from and --to")
-    from stormda.pipeline.ranks import together
+    from stormda.pipeline.ranks import announced, together
+
+    with announced():
+        config = setup.load(chosen, several=True)
+        cycles = times.every(config.assimilate.step)
+        if not cycles:
+            hint = "--cycle 2019-02-17T12Z, or --from and --to"
+            raise ConfigError("no analysis time is given", key="--cycle", hint=hint)
 
     with together(config) as world, console.progress() as progress:
         from stormda.pipeline.assimilate import assimilate as stage

@@ -2,6 +2,8 @@
 
 A user's mistake never shows a traceback. A fault of ours leaves one in a file (`<run_dir>/logs`, or the folder for
 temporary files while there is no run) and names it; `-v` shows it as well.
+
+Of several processes the first one says it, also for the others; with `-v` each does.
 """
 
 __all__ = ["EXIT_CODES", "Interrupted", "exit_code", "guard", "patient", "stop_if_wrong", "translate"]
@@ -108,7 +110,9 @@ def guard() -> Iterator[None]:
         Console.current().fatal(f"interrupted by {name}; what was published before it is complete")
         sys.exit(128 + stop.number)
     except TyperException as error:
-        _end(ConfigError(error.format_message().rstrip("."), hint=_usage()))
+        wrong = ConfigError(error.format_message().rstrip("."), hint=_usage())
+        wrong.told = _follows()  # They all have the same words.
+        _end(wrong)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # So that the flush at exit does not fail again.
         sys.exit(1)
@@ -157,10 +161,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
+def _follows() -> bool:
+    """Whether this is one of several processes, and not the first."""
+    from stormda.pipeline.ranks import number
+
+    try:
+        return number() > 0
+    except StormdaError:
+        return False
+
+
 def _end(error: StormdaError) -> None:
     console, code = Console.current(), exit_code(error)
+    if error.told and not console.verbose:
+        sys.exit(code)
     if console.log_format == "json":
-        console.fatal(error.what, file=error.file, key=error.key, hint=error.hint, exit_code=code)
+        facts = {"error": type(error).__name__, "file": error.file, "key": error.key, "hint": error.hint}
+        console.fatal(error.what, **facts, exit_code=code)
     else:
         console.fatal(str(error))
     sys.exit(code)

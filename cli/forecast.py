@@ -37,11 +37,12 @@ def forecast(
 
     Example: stormda forecast --cycle 2014-07-14T18Z --lead 72h --method letkf --model linear
     """
-    config = setup.load({"assimilate.method": method, "forecast.model": model}, several=True)
+    from stormda.pipeline.ranks import announced, together
     from stormda.time import parse_duration, parse_time
 
-    start, span = parse_time(cycle), parse_duration(lead)
-    from stormda.pipeline.ranks import together
+    with announced():
+        config = setup.load({"assimilate.method": method, "forecast.model": model}, several=True)
+        start, span = parse_time(cycle), parse_duration(lead)
 
     with together(config) as world, console.progress() as progress:
         from stormda.pipeline.forecast import forecast as stage

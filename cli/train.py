@@ -18,8 +18,11 @@ def train(*, setup: Setup, dry_run: options.DryRun = False, console: Console) ->
 
     Example: mpiexec -n 2 stormda train -c config.yaml
     """
-    config = setup.load(several=True)
+    from stormda.pipeline.ranks import announced
     from stormda.pipeline.team import learners
+
+    with announced():
+        config = setup.load(several=True)
 
     with failure.patient() as stop:
         with learners(config) as (team, device), console.progress() as progress:

@@ -35,7 +35,11 @@ class StormdaError(Exception):
         file: the file that is concerned.
         key: the dotted configuration key that is concerned.
         hint: a command or an action that helps.
+
+    `told` is true where another process of the same command says it.
     """
+
+    told = False
 
     def __init__(
         self,

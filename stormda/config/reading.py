@@ -5,6 +5,7 @@ __all__ = ["dump", "load", "schema"]
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from stormda.config.explain import explain
 from stormda.config.fields import write_duration
 from stormda.config.tree import Config, resolve
-from stormda.errors import ConfigError, InputMissing
+from stormda.errors import ConfigError, InputMissing, StormdaError
 
 _LONGEST = 1 << 20  # characters of a file
 _MOST = 100_000  # values, aliases written out
@@ -180,15 +181,29 @@ def load(
     tree = dict(base or {})
     if file is not None:
         tree = _merge(tree, _read(file))
+    written = deepcopy(tree)
     for text in overrides:
         _override(tree, text)
-    tree = _expand(tree, file)
     try:
-        config = Config.model_validate(tree)
+        config = Config.model_validate(_expand(tree, file))
     except ValidationError as error:
-        raise explain(error, file) from None
+        wrong = explain(error, file)
+        if overrides and str(_problem(written, file)) != str(wrong):
+            raise ConfigError(f"{wrong.what}, on the command line", key=wrong.key, hint=wrong.hint) from None
+        raise wrong from None
     config._folder = (file.parent if file is not None else Path(".")).resolve()
     return config
+
+
+def _problem(tree: dict[str, Any], file: Path | None) -> StormdaError | None:
+    """What is wrong with the file itself, without overrides."""
+    try:
+        Config.model_validate(_expand(tree, file))
+    except ValidationError as error:
+        return explain(error, file)
+    except InputMissing as error:
+        return error
+    return None
 
 
 class _Schema(GenerateJsonSchema):

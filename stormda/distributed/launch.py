@@ -10,12 +10,14 @@ own). MPI is needed for nothing else and is finalised at once.
 
 On the processor they talk through Gloo, on accelerators through NCCL as well; rank r of a host has its r-th device.
 Collectives may wait for long, since work differs; a process that fails is known at once (`stormda.distributed.watch`).
+All end with its error, which rank 0 says for all: the others have `StormdaError.told`.
 """
 
 __all__ = ["Job", "launched"]
 
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 START = 120.0  # s in which all processes must have come
 _WORK = timedelta(days=1)  # that one may wait for another: of those that fail we hear otherwise
 _DOUBT = 10.0  # s in which the end of another explains an error that may be its consequence
+_TOKEN = "STORMDA_TOKEN"  # a word that all processes of a job have in their environment; empty: rank 0 makes one
 _PORTS = 20000, 12000  # the first one, and how many, below those that Linux gives to clients
 
 
@@ -62,7 +65,7 @@ def launched(environment: MutableMapping[str, str] | None = None, accelerators: 
 
     Raises:
         ConfigError: launchers disagree, or the processes cannot find each other.
-        StormdaError: another process has failed; of the class of its error.
+        StormdaError: another process has failed; of the class of its error. `told` where rank 0 says it.
     """
     environment = os.environ if environment is None else environment
     ranks = find(environment)
@@ -71,11 +74,14 @@ def launched(environment: MutableMapping[str, str] | None = None, accelerators: 
         return
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # A lost connection is told of here, in one line.
     host, store = _meet(ranks, environment)
-    watch = _watched(ranks, host, store)
+    watch = _watched(ranks, host, store, environment.get(_TOKEN, ""))
     try:
         with _explained(watch):
             yield Job(ranks, _start(ranks, store, watch, environment, accelerators))
             _finish()
+    except StormdaError as error:
+        error.told = not watch.speaks
+        raise
     finally:
         watch.close()
         _stop()
@@ -142,17 +148,22 @@ def _mpi(ranks: Ranks, options: Mapping[str, Any]) -> "tuple[str, int, Store | N
     return host, port, store
 
 
-def _watched(ranks: Ranks, host: str, store: "Store") -> Watch:
-    """The connections of all processes to rank 0."""
+def _watched(ranks: Ranks, host: str, store: "Store", token: str) -> Watch:
+    """The connections of all processes to rank 0, which know each other by a token."""
     from torch.distributed import DistError
 
     host = "127.0.0.1" if ranks.one_host else host
     try:
         if ranks.rank == 0:
-            watch = Watch(0, ranks.size, host)
-            store.set("watch", str(watch.port))
+            made = "" if token else secrets.token_hex(16)
+            watch = Watch(0, ranks.size, host, token=token or made)
+            store.set("watch", f"{watch.port} {made}")
             return watch
-        return Watch(ranks.rank, ranks.size, host, int(store.get("watch")))
+        port, _, made = store.get("watch").decode().partition(" ")
+        if bool(made) == bool(token):
+            what = f"rank 0 and rank {ranks.rank} do not both have {_TOKEN} in their environment"
+            raise ConfigError(what, key="cycle.launch", hint=f"set it for all processes of the job, or unset {_TOKEN}")
+        return Watch(ranks.rank, ranks.size, host, int(port), token=token or made)
     except (DistError, OSError) as error:
         what = f"rank {ranks.rank} has no connection to rank 0 at {host}: {str(error).splitlines()[0]}"
         raise StormdaError(what, key="cycle.launch", hint="did all processes start? see their logs") from error

@@ -5,11 +5,13 @@ out of memory) is known by the end of its connection; rank 0 tells all others. W
 whatever it does, by a signal to its main thread, so that what it has half made is tidied up; where that does not help,
 because it waits for others in a collective that does not end, the process ends after `GRACE` seconds.
 
-A message is one line of JSON, which nobody runs.
+A message is one line of JSON, which nobody runs. The first line of a connection is the rank and a token that only the
+processes of this job know; who says anything else first is not listened to any further.
 """
 
 __all__ = ["GRACE", "Lost", "News", "Watch"]
 
+import hmac
 import json
 import os
 import selectors
@@ -28,6 +30,7 @@ GRACE = 10.0  # s between the signal and the end
 _SIGNAL = signal.SIGUSR2
 _DONE = b"done\n"
 _SIZE = 65536
+_WELCOME = 512  # bytes that a first line may have
 
 
 class Lost(BaseException):
@@ -67,14 +70,15 @@ class Watch:
             `deaf`, and is not interrupted any more.
         host: where rank 0 is; its loopback address where all are on one host.
         port: where it listens; 0: any, for rank 0 itself.
+        token: of this job, a word that no other process knows.
     """
 
-    def __init__(self, rank: int, size: int, host: str, port: int = 0) -> None:
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int, size: int, host: str, port: int = 0, *, token: str) -> None:
+        self.rank, self.size, self._token = rank, size, token
         self.news: News | None = None
         self.heard, self.complete = threading.Event(), threading.Event()
         self.deaf = False
-        self._ended, self._lock = False, threading.Lock()
+        self._ended, self._orphan, self._lock = False, False, threading.Lock()
         self._known: dict[socket.socket, int] = {}
         self._main = threading.current_thread() is threading.main_thread()
         self._before = signal.signal(_SIGNAL, self._interrupt) if self._main else None
@@ -85,7 +89,7 @@ class Watch:
             self._root, self.port, work = socket.create_connection((host, port), timeout=60.0), port, self._listen
             self._root.settimeout(None)
             _keep_alive(self._root)
-            self._root.sendall(f"{rank}\n".encode())
+            self._root.sendall(f"{rank} {token}\n".encode())
         self._thread = threading.Thread(target=work, name="stormda-watch", daemon=True)
         self._thread.start()
 
@@ -93,6 +97,11 @@ class Watch:
     def count(self) -> int:
         """Processes that rank 0 knows of, itself included."""
         return 1 + len(self._known)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is to say why the job ends: rank 0 for all, and everybody where it is gone."""
+        return self.rank == 0 or self._orphan
 
     def tell(self, error: BaseException) -> None:
         """Say why this process ends; nothing where another one was first."""
@@ -141,9 +150,13 @@ class Watch:
                 connection = key.fileobj
                 data = _receive(connection)
                 *lines, rest[connection] = (rest[connection] + data).split(b"\n")
+                if connection not in self._known and len(rest[connection]) > _WELCOME:
+                    lines = [b""]
                 for line in lines:
                     if connection not in self._known:
-                        self._welcome(connection, line)
+                        if not self._welcome(connection, line):
+                            data = b""  # It is not one of us.
+                            break
                     elif line + b"\n" == _DONE:
                         done.add(self._known[connection])
                     else:
@@ -152,21 +165,26 @@ class Watch:
                 if not data:
                     waiting.unregister(connection)
                     rank = self._known.get(connection)
-                    if rank is not None and rank not in done:
+                    if rank is None:
+                        connection.close()
+                    elif rank not in done:
                         done.add(rank)
                         self._react(_vanished(rank))
 
-    def _welcome(self, connection: socket.socket, line: bytes) -> None:
-        """The first line of a connection is the rank; who comes late hears what the others know."""
-        if not line.isdigit():
-            return
+    def _welcome(self, connection: socket.socket, line: bytes) -> bool:
+        """The first line of a connection is the rank and the token; who comes late hears what the others know."""
+        rank, _, token = line.partition(b" ")
+        own = hmac.compare_digest(token, self._token.encode()) and rank.isdigit() and 0 < int(rank) < self.size
         with self._lock:
-            self._known[connection] = int(line)
+            if not own or int(rank) in self._known.values():
+                return False
+            self._known[connection] = int(rank)
             if self.count == self.size:
                 self.complete.set()
             if self.news is not None:
                 with suppress(OSError):
                     connection.sendall((json.dumps(asdict(self.news)) + "\n").encode())
+        return True
 
     def _listen(self) -> None:
         """Another rank: hear of rank 0."""
@@ -177,6 +195,7 @@ class Watch:
                 if line + b"\n" == _DONE:
                     return
                 self._react(_read(line))
+        self._orphan = self.news is None
         self._react(_vanished(0))
 
     def _react(self, news: News) -> None:
@@ -191,9 +210,9 @@ class Watch:
     def _insist(self) -> None:
         sleep(GRACE)
         if not self._ended and self.news is not None:
-            error = self.news.error()
-            sys.stderr.write(f"FATAL ERROR: {error}\n")
-            sys.stderr.flush()
+            if self.speaks:
+                sys.stderr.write(f"FATAL ERROR: {self.news.error()}\n")
+                sys.stderr.flush()
             os._exit(1)
 
     def _interrupt(self, number: int, frame: object) -> None:

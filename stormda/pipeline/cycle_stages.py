@@ -10,7 +10,6 @@ __all__ = ["Work", "names"]
 import json
 import logging
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from stormda import config as configuration
+from stormda import errors
 from stormda.config import Config
 from stormda.errors import (
     AnalysisRejected,
@@ -187,13 +187,15 @@ class Work:
         file = self.config.run / "cycle" / "config.yaml"
         write_text(file, configuration.dump(self.config, file.parent))
         words = [*self.config.cycle.launch, sys.executable, "-m", "stormda", "assimilate", "-c", str(file)]
-        words += ["--cycle", format_time(cycle), "--quiet"] + ([] if instead is None else ["--instead", instead])
+        words += ["--cycle", format_time(cycle), "--quiet", "--log-format", "json"]
+        words += [] if instead is None else ["--instead", instead]
         words += ["window.frames=1"] if self.config.window.frames > 1 else []  # A stage of its own draws the window.
         code, said = _launched(words)
         if code:
-            kind, key = _ENDS.get(code, StormdaError), re.search(r"\bkey=([\w.]+)", said)
-            what = f"{self.config.cycle.launch[0]} ended with exit code {code}: {said}"
-            raise kind(what, key=key[1] if key else "cycle.launch")
+            known = said.get("error", "")
+            kind = getattr(errors, known, StormdaError) if known in errors.__all__ else _ENDS.get(code, StormdaError)
+            what = f"{self.config.cycle.launch[0]} ended with exit code {code}: {said['message']}"
+            raise kind(what, file=said.get("file"), key=said.get("key") or "cycle.launch", hint=said.get("hint"))
 
     def _forecast(self, cycle: np.datetime64) -> str:
         from stormda.pipeline.forecast import forecast
@@ -224,8 +226,8 @@ def _mark(path: Path) -> str:
     return f"{found.st_ino}.{found.st_mtime_ns}"
 
 
-def _launched(words: Sequence[str]) -> tuple[int, str]:
-    """Run a command in a process group of its own: its exit code and its last line. It does not outlive us."""
+def _launched(words: Sequence[str]) -> tuple[int, dict[str, str]]:
+    """Run a command in a process group of its own: its exit code, and why it failed. It does not outlive us."""
     try:
         process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -237,10 +239,19 @@ def _launched(words: Sequence[str]) -> tuple[int, str]:
     except BaseException:
         _stop(process)
         raise
-    lines = talk.strip().splitlines()
-    for line in lines:
-        log.info("%s", line)
-    return process.returncode, lines[-1] if lines else "it said nothing"
+    said = [_entry(line) for line in talk.strip().splitlines()]
+    for entry in said:
+        log.info("%s", entry["message"])
+    fatal = [entry for entry in said if entry.get("level") == "fatal"]
+    return process.returncode, (fatal or said or [{"message": "it said nothing"}])[-1]
+
+
+def _entry(line: str) -> dict[str, str]:
+    """A line of talk: facts where stormda wrote it, else a message."""
+    with suppress(ValueError):
+        if isinstance(entry := json.loads(line), dict) and "message" in entry:
+            return entry
+    return {"message": line}
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

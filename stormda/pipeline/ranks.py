@@ -5,7 +5,7 @@ command is the work of one process: more of them would each do all of it, and pu
 refused.
 """
 
-__all__ = ["number", "one_process", "together"]
+__all__ = ["announced", "number", "one_process", "together"]
 
 import logging
 import os
@@ -17,7 +17,7 @@ from stormda.distributed.launch import launched
 from stormda.distributed.mesh import choose, device_mesh
 from stormda.distributed.ranks import find
 from stormda.distributed.world import ALONE, World
-from stormda.errors import ConfigError
+from stormda.errors import ConfigError, StormdaError
 
 if TYPE_CHECKING:
     from stormda.config import Config
@@ -34,12 +34,30 @@ def one_process() -> None:
     """Raise ConfigError where several processes were started."""
     ranks = find(os.environ)
     if ranks.size > 1:
-        raise ConfigError(
+        error = ConfigError(
             f"{ranks.size} processes were started for one command ({ranks.said_by}={ranks.size}), and its work is not "
             "divided among them",
             key="cycle.launch",
             hint="ask for one: srun --ntasks=1, mpiexec -n 1; analyses of `cycle run` are divided by cycle.launch",
         )
+        error.told = ranks.rank > 0
+        raise error
+
+
+@contextmanager
+def announced() -> Iterator[None]:
+    """What is wrong before processes meet they say once: they meet for that."""
+    try:
+        yield
+    except StormdaError as error:
+        if find(os.environ).size > 1:
+            try:
+                with launched(accelerators=False):
+                    raise
+            except StormdaError as told:
+                if told.told:
+                    raise told from error
+        raise
 
 
 @contextmanager

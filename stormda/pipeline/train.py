@@ -24,7 +24,7 @@ from stormda.store.publish import write_bytes, write_text
 from stormda.time import format_time
 from stormda.training.curve import draw_curve
 from stormda.training.data import Data
-from stormda.training.job import Job, train_storm
+from stormda.training.job import Job, enough_samples, train_storm
 from stormda.training.loop import Settings
 from stormda.training.rim import Rim
 from stormda.training.rollout import Rollout
@@ -102,12 +102,14 @@ def train(
     times = len(job.train.targets)
     first = team.number == 0
     record = event_writer(folder / "events") if config.train.tensorboard and first else _nowhere
+    enough_samples(job, team.count)
+    precision = precision_of(config)
     if dry_run:
         return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})
     yaml = configuration.dump(config)
     made = provenance(yaml)
     card = {"name": config.name, "times": _span(job.train), "provenance": made}
-    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "precision": precision_of(config)}
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "precision": precision}
     done = train_storm(job, folder, card=card, device=device, team=team, **talk)
     outcome, told = done.outcome, done.weights.card
     result = TrainResult(

@@ -3,7 +3,7 @@
 Nothing here knows where the fields came from: it runs wherever torch, numpy and safetensors are.
 """
 
-__all__ = ["Job", "Trained", "train_storm"]
+__all__ = ["Job", "Trained", "enough_samples", "train_storm"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -154,7 +154,7 @@ def train_storm(
         InputError: too few times.
         ConfigError: a network that cannot be built, or fewer samples than ranks.
     """
-    _enough_samples(job, team.count)
+    enough_samples(job, team.count)
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
     model = build(job, known, climate, team).to(device)
@@ -241,7 +241,7 @@ class _Samplers:
         return self._last[1]
 
 
-def _enough_samples(job: Job, ranks: int) -> None:
+def enough_samples(job: Job, ranks: int) -> None:
     """Raise ConfigError where a rank would have none."""
     own = job.rollout.samples(job.settings.steps, job.settings.steps, job.batch)
     least = min(part for part in (job.batch, job.batch - own, own) if part)

@@ -12,33 +12,33 @@ import pytest
     [
         (
             "assimilate.ensembel=3",
-            "unknown key 'ensembel' - file=config.yaml key=assimilate.ensembel; hint: did you mean 'ensemble'?",
+            "unknown key 'ensembel', on the command line - key=assimilate.ensembel; hint: did you mean 'ensemble'?",
         ),
         (
             "assimilate.method=strom",
-            "'strom' is not possible here - file=config.yaml key=assimilate.method; hint: did you mean 'storm'?",
+            "'strom' is not possible here, on the command line - key=assimilate.method; hint: did you mean 'storm'?",
         ),
         (
             "channels=[mls]",
-            "unknown channel 'mls' - file=config.yaml key=channels.0; hint: did you mean 'msl'? channels look like "
+            "unknown channel 'mls', on the command line - key=channels.0; hint: did you mean 'msl'? channels look like "
             "msl, t2m, z500, t850",
         ),
         (
             "archive.train={start: 2019-13-01, end: 2020-01-01}",
-            "'2019-13-01' is not a time - file=config.yaml key=archive.train.start; hint: write it as 2019-02-17T12Z",
+            "'2019-13-01' is not a time, on the command line - key=archive.train.start; hint: write it as 2019-02-17T12Z",
         ),
         (
             "observations.sources.synop={kind: tabel}",
-            "unknown kind 'tabel' - file=config.yaml key=observations.sources.synop; hint: did you mean 'table'?",
+            "unknown kind 'tabel', on the command line - key=observations.sources.synop; hint: did you mean 'table'?",
         ),
         (
             "observations.sources.synop={kind: vobs, fiels: [a]}",
-            "unknown key 'fiels' (and 1 more problem) - file=config.yaml key=observations.sources.synop.fiels; hint: "
+            "unknown key 'fiels' (and 1 more problem), on the command line - key=observations.sources.synop.fiels; hint: "
             "did you mean 'files'?",
         ),
         (
             "assimilate.ensemble=1",
-            "Input should be greater than or equal to 2 (it is 1) - file=config.yaml key=assimilate.ensemble; hint: "
+            "Input should be greater than or equal to 2 (it is 1), on the command line - key=assimilate.ensemble; hint: "
             "stormda config schema lists every key",
         ),
         ("nonsense", "'nonsense' is not an override; hint: write it as key.sub=value"),
@@ -50,6 +50,15 @@ def test_mistakes_in_a_configuration(
     write()
     ended = stormda("config", "validate", override)
     assert (ended.code, ended.out, ended.err) == (2, "", f"FATAL ERROR: {line}\n")
+
+
+def test_a_mistake_in_the_file_is_not_that_of_the_command_line(
+    stormda: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    write(assimilate={"ensemble": 1})
+    line = "Input should be greater than or equal to 2 (it is 1) - file=config.yaml key=assimilate.ensemble; hint:"
+    assert stormda("config", "validate", "name=other").err.startswith(f"FATAL ERROR: {line}")
+    assert stormda("config", "validate", "assimilate.ensemble=3").code == 0
 
 
 def test_no_configuration(stormda: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

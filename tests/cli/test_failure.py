@@ -104,8 +104,8 @@ def test_failures_for_machines(stormda: Callable[..., Any], write: Callable[...,
     del entry["time"]
     assert entry == {
         "level": "fatal",
-        "message": "unknown key 'ensembel'",
-        "file": "config.yaml",
+        "error": "ConfigError",
+        "message": "unknown key 'ensembel', on the command line",
         "key": "assimilate.ensembel",
         "hint": "did you mean 'ensemble'?",
         "exit_code": 2,

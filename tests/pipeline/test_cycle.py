@@ -5,6 +5,7 @@ window is the six hours before the cycle, so that a cycle is due at its own time
 """
 
 import ast
+import json
 import os
 import re
 import resource
@@ -592,8 +593,8 @@ import sys
 words = sys.argv[1:]
 open({seen!r}, "a").write(repr(words) + chr(10))
 if "--instead" not in words:
-    sys.stderr.write("FATAL ERROR: it is 9.9 climatological standard deviations off - key=assimilate.limit" + chr(10))
-    sys.exit(5)
+    sys.stderr.write({fatal!r} + chr(10))
+    sys.exit({code})
 from stormda.cli.main import main
 main(words[words.index("stormda") + 1:])
 """
@@ -602,7 +603,8 @@ main(words[words.index("stormda") + 1:])
 def test_the_analysis_may_be_started_by_another_command(project: Make, tmp_path: Path) -> None:
     """As srun and mpiexec do; here it rejects the analysis, and is called again for the background."""
     launcher, seen = tmp_path / "launch.py", tmp_path / "seen"
-    launcher.write_text(LAUNCH.format(seen=str(seen)))
+    fatal = "FATAL ERROR: it is 9.9 climatological standard deviations off - key=assimilate.limit"
+    launcher.write_text(LAUNCH.format(seen=str(seen), fatal=fatal, code=5))
     p = project(launch=[sys.executable, str(launcher)])
     p.deliver(FIRST)
     (line,) = run_cycle(p.config(), now=TIMES[FIRST]).cycles
@@ -612,6 +614,28 @@ def test_the_analysis_may_be_started_by_another_command(project: Make, tmp_path:
     assert second[len(first)] == "--instead"
     with pytest.raises(ConfigError, match="no-such-launcher cannot be run"):
         run_cycle(p.config("cycle.launch=[no-such-launcher]"), TIMES[FIRST], now=TIMES[FIRST])
+
+
+def test_a_full_disk_in_a_launched_command_is_not_a_failed_analysis(project: Make, tmp_path: Path) -> None:
+    """Both end with exit code 1, which torchrun makes of every code: the line of talk tells them apart."""
+    launcher = tmp_path / "launch.py"
+    entry = {
+        "level": "fatal",
+        "message": "there is no room left",
+        "error": "OutputError",
+        "file": "/run/x",
+        "hint": "free",
+    }
+    launcher.write_text(LAUNCH.format(seen=str(tmp_path / "seen"), fatal=json.dumps(entry), code=1))
+    p = project(launch=[sys.executable, str(launcher)], attempts=1)
+    p.deliver(FIRST)
+    with pytest.raises(OutputError, match="ended with exit code 1: there is no room left - file=/run/x"):
+        run_cycle(p.config(), now=TIMES[FIRST])
+    assert not p.product(FIRST).exists()
+    entry |= {"message": "memory ran out", "error": "StormdaError"}
+    launcher.write_text(LAUNCH.format(seen=str(tmp_path / "seen"), fatal=json.dumps(entry), code=1))
+    (line,) = run_cycle(p.config(), now=TIMES[FIRST]).cycles
+    assert (line.state, line.product) == ("done", "background") and "memory ran out" in line.note
 
 
 def test_a_launched_command_does_not_outlive_its_time(project: Make, tmp_path: Path) -> None:

@@ -213,14 +213,46 @@ def test_a_killed_rank_ends_the_job_and_leaves_nothing(
     assert started(words, 2, tmp_path)[0] == [0, 0]  # And the next call does it.
 
 
-def test_what_rank_0_finds_wrong_all_of_them_say(world: World, tmp_path: Path) -> None:
-    """Only rank 0 reads observations; all end with the code of its error."""
+def test_what_rank_0_finds_wrong_ends_all_of_them(world: World, tmp_path: Path) -> None:
+    """Only rank 0 reads observations; all end with the code of its error, which is said once."""
     words = again(world, tmp_path / "run", *DRAW, "observations.sources.stations.min_count=1000",
                   "observations.sources.stations.policy=required")  # fmt: skip
     codes, said = started(words, 2, tmp_path)
     assert codes == [3, 3]
     assert "FATAL ERROR: source 'stations' has 120 observations" in said[0]
-    assert "FATAL ERROR: rank 0 ended: source 'stations' has 120 observations" in said[1]
+    assert said[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["assimilate.batsh=3"], 2, "unknown key 'batsh', on the command line - key=assimilate.batsh"),
+        (["--from", "2019-02-17T12Z"], 2, "give --cycle, or both --from and --to"),
+        (["--no-such-option"], 2, "No such option: --no-such-option"),
+        (
+            ["parallel.tile=2", "window.frames=3", "--dry-run"],
+            2,
+            "window.frames=3 needs all of a member in one process",
+        ),
+        (["parallel.tile=3", "--dry-run"], 2, "2 processes were started, which is no mesh of tile 3"),
+    ],
+)
+def test_a_mistake_of_the_user_is_said_once(
+    world: World, tmp_path: Path, words: list[str], code: int, line: str
+) -> None:
+    """Also before the processes have met, and where nothing would be done."""
+    codes, said = started(again(world, tmp_path / "run", *DRAW, "assimilate.method=storm", *words), 2, tmp_path)
+    assert codes == [code, code], said
+    assert f"FATAL ERROR: {line}" in said[0] and said[1] == ""
+
+
+def test_what_one_rank_alone_finds_wrong_the_first_says(world: World, tmp_path: Path) -> None:
+    """As where its host lacks a file system: here the two are in different folders."""
+    words = again(world, tmp_path / "run", *DRAW)
+    words[words.index("-c") + 1] = world.config.name
+    codes, said = started(words, 2, tmp_path, lambda rank: os.chdir(tmp_path if rank else world.config.parent))
+    assert codes == [2, 2] and said[1] == ""
+    assert "FATAL ERROR: rank 1 ended: the configuration file does not exist" in said[0]
 
 
 def test_a_real_mpiexec(world: World, alone: tuple[list[str], Path], tmp_path: Path) -> None:

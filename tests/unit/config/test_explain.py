@@ -86,4 +86,4 @@ def test_what_is_said(override: str, key: str, what: str, hint: str) -> None:
 def test_several_mistakes_are_counted_and_the_mistyped_key_comes_first() -> None:
     with pytest.raises(ConfigError) as error:
         load(None, [f"{SOURCE}={{kind: vobs, fiels: [a]}}", "assimilate.ensemble=0"], {"channels": ["msl"]})
-    assert error.value.what == "unknown key 'fiels' (and 2 more problems)"
+    assert error.value.what == "unknown key 'fiels' (and 2 more problems), on the command line"

@@ -1,5 +1,6 @@
 """Processes meet, work together and end together: one that fails takes the others with it, and they know why."""
 
+import json
 import multiprocessing as mp
 import os
 import re
@@ -8,7 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -33,12 +37,15 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
     return {name: str(value) for name, value in words.items()} | {"MASTER_ADDR": "127.0.0.1"}
 
 
-def several(folder: Path, works: list[Work], size: int | None = None) -> tuple[list[str], float]:
+def several(
+    folder: Path, works: list[Work], size: int | None = None, more: Sequence[Mapping[str, str]] = ()
+) -> tuple[list[str], float]:
     """Each work in a process: how it ended, empty where by a kill, and how many seconds it took all of them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     context, begin = mp.get_context("fork"), time.monotonic()
     words = [environment(rank, size or len(works), port) for rank in range(len(works))]
+    words = [own | dict(other) for own, other in zip_longest(words, more, fillvalue={})]
     processes = [context.Process(target=_run, args=(folder, *both)) for both in zip(works, words, strict=True)]
     for process in processes:
         process.start()
@@ -56,7 +63,7 @@ def _run(folder: Path, work: Work, words: Mapping[str, str]) -> None:
         with launched(dict(words)) as job:
             work(job)
     except StormdaError as error:
-        end = f"{type(error).__name__}: {error}"
+        end = f"{type(error).__name__}: {error}" + "; told" * error.told
     (folder / f"end-{words['RANK']}").write_text(end)
     os._exit(0)
 
@@ -120,6 +127,9 @@ def test_one_that_fails_ends_all_with_its_reason(
     ends, seconds = several(tmp_path, works)
     told = [end for r, end in enumerate(ends) if r != rank]
     assert all(end.startswith(reason.format(rank)) for end in told), ends
+    # Rank 0 says it for all, and everybody where it is gone.
+    says = [r for r, end in enumerate(ends) if isinstance(end, str) and end and not end.endswith("; told")]
+    assert says == ([1, 2] if (rank, work) == (0, be_killed) else [0] if work is not be_wrong else sorted({0, rank}))
     assert seconds < PROMPT
 
 
@@ -161,8 +171,40 @@ def test_an_mpi_whose_world_is_another_is_refused() -> None:
     assert re.match(r"ConfigError MPI started 4 processes \(PMI_SIZE=4\), .* sees a world of 1:", done.stdout)
 
 
+def test_who_does_not_know_the_token_is_not_heard() -> None:
+    """Nor who says too much before it, or a rank that is there already."""
+    watch = Watch(0, 3, "127.0.0.1", token="word")
+    place = "127.0.0.1", watch.port
+    news = json.dumps(asdict(News(1, "StormdaError", "a stranger ends the job"))).encode()
+    one = Watch(1, 3, *place, token="word")
+    try:
+        for first in (b"2\n", b"2 wrong\n", b"2 \n", b"0 word\n", b"9 word\n", b"1 word\n", b"2 " + b"x" * 1000):
+            with socket.create_connection(place, timeout=10.0) as stranger:
+                stranger.sendall(first + news + b"\n")
+                with suppress(ConnectionError):
+                    assert stranger.recv(1) == b"", first  # It is shown the door,
+            assert watch.news is None and watch.count == 2 and not watch.complete.is_set()  # and nothing else happens.
+        two = Watch(2, 3, *place, token="word")
+        assert watch.complete.wait(10.0)
+        two.close()
+    finally:
+        one.close()
+        watch.close()
+
+
+def test_a_token_of_the_environment_is_for_all_or_for_nobody(tmp_path: Path) -> None:
+    def given(*tokens: str) -> list[str]:
+        folder = tmp_path / "-".join(["tokens", *tokens])
+        folder.mkdir()
+        more = [{"STORMDA_TOKEN": token} for token in tokens]
+        return several(folder, [wait_for_others] * len(tokens), more=more)[0]
+
+    assert given("secret", "secret") == ["done", "done"]
+    assert given("secret", "")[1].startswith("ConfigError: rank 0 and rank 1 do not both have STORMDA_TOKEN")
+
+
 def test_who_tidies_up_already_is_not_interrupted() -> None:
-    watch = Watch(0, 2, "127.0.0.1")
+    watch = Watch(0, 2, "127.0.0.1", token="word")
     try:
         watch.news = News(1, "StormdaError", "gone")
         with pytest.raises(Lost):
