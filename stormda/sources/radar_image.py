@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -320,11 +321,23 @@ def _places(file: netCDF4.Dataset, data: "netCDF4.Variable[Any]", path: Path) ->
     if mapping not in file.variables or not all(d in file.variables for d in across):
         raise InputError("the picture has neither latitudes and longitudes nor a projection", file=path)
     about = file.variables[mapping]
-    crs = CRS.from_cf({k: about.getncattr(k) for k in about.ncattrs()})
+    crs = _projection(tuple((k, _plain(about.getncattr(k))) for k in about.ncattrs()))
     y, x = (_metres(file.variables[d]) for d in across)
     to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
     longitude, latitude = to_degrees.transform(*np.meshgrid(x, y))
     return np.asarray(latitude), np.asarray(longitude)
+
+
+@lru_cache(maxsize=16)
+def _projection(about: tuple[tuple[str, object], ...]) -> CRS:
+    """The projection of CF attributes. PROJ looks half a second for its ellipsoid; files of a radar have the same."""
+    return CRS.from_cf(dict(about))
+
+
+def _plain(value: Any) -> object:
+    """An attribute as a number, a text or a tuple."""
+    plain = np.asarray(value).tolist()
+    return tuple(plain) if isinstance(plain, list) else plain
 
 
 def _metres(axis: "netCDF4.Variable[Any]") -> Array:
