@@ -91,7 +91,9 @@ def io(
 @command
 def scaling(
     *,
-    kind: Annotated[str, typer.Option("--kind", metavar="NAME", help="ensemble or training.")] = "ensemble",
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="NAME", help="ensemble, tile, guided or training.")
+    ] = "ensemble",
     preset: Preset = "nano",
     shape: Shape = "64x64",
     ranks: Annotated[
@@ -101,12 +103,16 @@ def scaling(
     members: Annotated[int, typer.Option("--ensemble", metavar="N", help="Members, or samples of a step.")] = 8,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Calls a member, or steps in a turn.")] = 4,
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="Pairs.")] = 20,
+    patch: Patch = 2,
+    blocks: Blocks = None,
     dry_run: options.DryRun = False,
     console: Console,
 ) -> None:
     """The same job on one process and on several, turn by turn: what being several costs, or gains.
 
     Example: stormda bench scaling --kind ensemble --ranks 2 4 8 --json
+
+    Example: stormda bench scaling --kind tile --preset 10M --shape 512x512 --patch 1 --blocks 2 --rounds 10
     """
     from stormda.pipeline.bench_scaling import scaling as stage
 
@@ -119,6 +125,8 @@ def scaling(
             members=members,
             steps=steps,
             rounds=rounds,
+            patch=patch,
+            blocks=blocks,
             dry_run=dry_run,
             progress=progress,
         )

@@ -3,8 +3,8 @@
     ensemble x tile x shard = ranks
 
 Members need nothing of each other while they are drawn, so ranks go to `ensemble` first. There cannot be more of them
-than micro-batches: the rest would wait. Where a member (with its batch) does not fit into the memory of one rank, it is
-cut into tiles, the fewest that do; what is given by hand is kept.
+than micro-batches: the rest would wait. Where a member does not fit into the memory of one rank, it is cut into tiles,
+the fewest that do (`stormda.pipeline.room` estimates both); what is given by hand is kept.
 
 Ranks along `shard` are neighbours, then those along `tile`: the more two ranks say to each other, the nearer they are.
 """
@@ -55,7 +55,7 @@ def choose(
         ranks: how many there are.
         ensemble, tile: by hand; None: chosen.
         shard: ranks that the weights are divided among.
-        need, room: bytes that a micro-batch takes, and that a rank has.
+        need, room: bytes that a member takes, and that a rank has.
 
     Raises:
         ConfigError: the axes do not multiply to the ranks, or no number of tiles makes a member fit.
@@ -77,8 +77,8 @@ def _tiles(ranks: int, need: float, room: float) -> int:
     """The fewest, a divisor of the ranks, with which the need fits into the room."""
     found = next((n for n in range(1, ranks + 1) if ranks % n == 0 and need / n <= room), None)
     if found is None:
-        what = f"a micro-batch takes {need / 2**30:.1f} GiB, more than {ranks} ranks of {room / 2**30:.1f} GiB have"
-        raise ConfigError(what, key="parallel.tile", hint="more ranks, or a smaller assimilate.batch")
+        what = f"a member takes {need / 2**30:.1f} GiB, more than {ranks} ranks of {room / 2**30:.1f} GiB have"
+        raise ConfigError(what, key="parallel.tile", hint=f"more ranks or hosts; parallel.tile={ranks} tries it")
     return found
 
 

@@ -4,7 +4,7 @@ Each process of a group holds its rectangle of every member that the group draws
 needs whole members, as H of the background and the files do, gets them one micro-batch at a time.
 """
 
-__all__ = ["UNCUT", "Parts", "parts_of", "possible"]
+__all__ = ["UNCUT", "Parts", "impossible", "parts_of", "possible"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ class Parts:
 UNCUT = Parts()
 
 
-def possible(config: Config) -> None:
-    """Raise ConfigError where an analysis needs what is to be cut, a member or the network, in one process."""
+def impossible(config: Config, axis: str) -> list[str]:
+    """What of an analysis needs all of a member (`tile`) or of the network (`shard`) in one process."""
     a = config.assimilate
     both = {
         f"method {a.method}": a.method != "storm",
@@ -72,11 +72,16 @@ def possible(config: Config) -> None:
         f"assimilate.inflation={a.inflation}": a.inflation != "none",
         "a state from elsewhere (assimilate.background)": a.background is not None,
     }
-    for axis, thing, needs in (("tile", "a member", both | fields), ("shard", "the network", both)):
-        for what, asked in needs.items():
-            if asked and getattr(config.parallel, axis) > 1:
-                hint = f"parallel.{axis}=1; members are divided among processes without it"
-                raise ConfigError(f"{what} needs all of {thing} in one process", key=f"parallel.{axis}", hint=hint)
+    return [what for what, asked in (both | fields if axis == "tile" else both).items() if asked]
+
+
+def possible(config: Config) -> None:
+    """Raise ConfigError where an analysis needs what is to be cut by hand, a member or the network, in one process."""
+    for axis, thing in (("tile", "a member"), ("shard", "the network")):
+        wrong = impossible(config, axis)
+        if wrong and (getattr(config.parallel, axis) or 1) > 1:
+            hint = f"parallel.{axis}=1; members are divided among processes without it"
+            raise ConfigError(f"{wrong[0]} needs all of {thing} in one process", key=f"parallel.{axis}", hint=hint)
 
 
 def parts_of(prior: Prior | None, world: World, batch: int) -> Parts:

@@ -23,7 +23,8 @@ from stormda.errors import ConfigError, InputMissing
 from stormda.nn.storm import Storm
 from stormda.pipeline.fit import Fit, read_measurements
 from stormda.pipeline.fit import fit as least_squares
-from stormda.pipeline.plan_cost import COPIES, HELD, Asked, Costs, Row, Task
+from stormda.pipeline.plan_cost import Asked, Costs, Row, Task
+from stormda.pipeline.room import COPIES, HELD
 from stormda.pipeline.work import Work, network_work
 from stormda.types import Progress, silent
 

@@ -6,13 +6,14 @@ ranks than members T grows, which is strong scaling of one member.
 
     compute        work of a rank / rates      (`stormda.pipeline.work`, `fit`, `stormda.config.machines`)
     reduction      2 (n - 1) / n bytes / bandwidth + 2 log2(n) latency, over n ranks
-    frames         bytes / bandwidth + 8 latency, with the neighbours: keys and values of a halo around each part
+    frames         bytes / bandwidth + 8 latency, with the neighbours: keys and values of a halo around each part, as
+                   wide as tiles reach over a cut: their halo, and half a tile on average over the shifts of the layers
     storage        members written, or samples read, by all ranks together
 
 Nothing is hidden behind work. `docs/plan.md` has the formulae in full.
 """
 
-__all__ = ["COPIES", "HELD", "Asked", "Costs", "Row", "Task"]
+__all__ = ["Asked", "Costs", "Row", "Sent", "Task"]
 
 import math
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ from typing import Literal, TypeAlias
 
 from stormda.config.machines import Machine
 from stormda.config.presets import PRESETS
+from stormda.distributed.tiled import parts_of
 from stormda.errors import ConfigError
 from stormda.nn.storm import Storm
 from stormda.pipeline.fit import Fit
+from stormda.pipeline.room import drawn
 from stormda.pipeline.work import PRODUCT, TRAINING, Work
 
 Task: TypeAlias = Literal["analysis", "training"]
 
 _GIB = 1 << 30
-COPIES = 9.0  # of the tokens in a pass without gradients; measured on 260,000 and 1,040,000 tokens: 8.5
-HELD = 12.0  # of the tokens in a block whose graph is kept: counted in `stormda.nn.block`
-_PLANES = 12.0  # numbers of a point and channel of the state, and of a frame of history: planes, patches with rims
+_RIMS = 3  # halos of a pass before the blocks: planes, history, places
 _TRAINED = 6.0  # numbers a weight: itself, gradient, two moments, average, best
 
 
@@ -64,6 +65,23 @@ class Asked:
     batch: int = 1
     task: Task = "analysis"
     blocks: int | None = None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the rank that sends most says to the other parts of a member in a forward pass.
+
+    Args:
+        halo: bytes of keys and values around its part.
+        messages: that they take, and the rims of three fields besides, whose bytes are few.
+        merge: bytes of what latents have read.
+        reductions: sums and maxima over all parts.
+    """
+
+    halo: float
+    messages: int
+    merge: float
+    reductions: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ class Costs:
     heads: int
     blocks: int
     latents: int
-    halo: int
+    reach: float  # tokens by which a layer looks over a cut, on average
     largest: int  # weights of a block
 
     @classmethod
@@ -119,7 +137,7 @@ class Costs:
         blocks = len(network.blocks)
         shape = network.patches.count
         return cls(asked, machine, rates, call, parameters, (shape[0], shape[1]), size.width, size.heads, blocks,
-                   size.latents, size.halo, largest)  # fmt: skip
+                   size.latents, size.halo + size.tile / 2, largest)  # fmt: skip
 
     @property
     def tokens(self) -> int:
@@ -149,13 +167,10 @@ class Costs:
         weights = (_TRAINED if self.training else 1.0) * 4 * self.parameters / shard
         gathered = 2 * 4 * self.largest if shard > 1 else 0
         at_once = 1 if self.training else self.asked.batch
-        number = self.machine.bytes_per_number
-        copies = COPIES + HELD * self.blocks  # a graph is kept: for gradients, or for products of the guidance
-        if not self.training and not self.asked.products:
-            copies = COPIES
+        graph = self.training or self.asked.products > 0
         points = math.prod(self.asked.shape) * self.asked.channels * (self.asked.window + self.asked.frames)
-        tokens = copies * self.tokens * self.width * number
-        return weights + gathered + at_once * (tokens + _PLANES * 4 * points) / tile
+        sample = drawn(self.tokens * self.width, points, self.blocks, graph, self.machine.bytes_per_number)
+        return weights + gathered + at_once * sample / tile
 
     def layout(self, ranks: int) -> tuple[int, int, int] | None:
         """E, T, S; None where the job does not fit."""
@@ -217,14 +232,11 @@ class Costs:
     def _exchanged(self, tile: int, shard: int) -> float:
         """Seconds of what the parts of a member say to each other in one pass, forward or backward."""
         seconds = 0.0
-        size = self.machine.bytes_per_number
         if tile > 1:
-            frames, columns = self._halo(tile)
-            values = 2 * self.width * (frames + columns)  # keys and values
-            layer = self._exchange(values * size, shard * tile)
-            merged = self.latents * (self.width + self.heads) * 4
-            layer += self._reduce(merged, tile, shard * tile)
-            seconds += 2 * self.blocks * layer  # self-attention and cross-attention
+            layers, sent = 2 * self.blocks, self.sent(tile)
+            layer = self._exchange(sent.halo / layers, shard * tile)
+            layer += 2 * self._reduce(sent.merge / layers / 2, tile, shard * tile)
+            seconds += layers * layer
             solver = self._reduce(8 * max(1, self.asked.batch), tile, shard * tile)
             seconds += solver * (3 if self.asked.products else 0)
         return seconds
@@ -246,20 +258,27 @@ class Costs:
         bandwidth, latency = self._link(ranks)
         return seen / bandwidth + 2 * math.log2(ranks) * latency
 
-    def _halo(self, tile: int) -> tuple[float, float]:
-        """Tokens of the frame around a part: in space, and in time; the cut with the smallest is taken."""
-        best = (math.inf, 0.0)
+    def sent(self, tile: int) -> Sent:
+        """In a pass with so many parts, cut in time as well where that sends less: self- and cross-attention."""
+        best, messages = math.inf, 0
         h, w = self.places
         slices = 1
         while slices <= min(tile, self.asked.window):
             parts, length = tile // slices, self.asked.window / slices
-            side = math.sqrt(h * w / parts)
-            frame = 4 * self.halo * (side + self.halo) * length if parts > 1 else 0.0
-            beside = 2 * h * w / parts if slices > 1 else 0.0
-            if frame + beside < sum(best):
-                best = frame, beside
+            if parts <= h * w:
+                rows, columns = parts_of(parts, self.places)
+                a, b = h / rows, w / columns
+                up, across = min(rows - 1, 2), 2 * (columns > 1)  # columns wrap, rows do not
+                frame = self.reach * (up * b + across * a + up * across * self.reach) * length
+                frame += 2 * h * w / parts if slices > 1 else 0.0
+                if frame < best:
+                    best = frame
+                    messages = (up + 1) * (min(columns - 1, 2) + 1) - 1 + 2 * (slices > 1)
             slices *= 2
-        return best
+        layers = 2 * self.blocks
+        halo = 2 * self.width * best * self.machine.bytes_per_number  # keys and values
+        merge = self.latents * (self.width + 2 * self.heads) * 4.0  # maxima; sums of exponentials, and of what is read
+        return Sent(layers * halo, (layers + _RIMS) * messages, layers * merge, 2 * layers)
 
     def _link(self, ranks: int) -> tuple[float, float]:
         """Bytes a second and latency of the slowest link among as many neighbouring ranks."""

@@ -8,12 +8,13 @@ refused.
 __all__ = ["announced", "number", "one_process", "together"]
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stormda.distributed.launch import launched
+from stormda.distributed.launch import Job, launched
 from stormda.distributed.mesh import choose, device_mesh
 from stormda.distributed.ranks import find
 from stormda.distributed.world import ALONE, World
@@ -70,15 +71,30 @@ def together(config: "Config") -> Iterator[World]:
     """
     with launched(accelerators=config.compute.device != "cpu") as job:
         size, wanted = job.ranks.size, config.parallel
-        shape = choose(size, ensemble=wanted.ensemble, tile=wanted.tile, shard=wanted.shard)
         if size == 1:
+            choose(1, ensemble=wanted.ensemble, tile=wanted.tile, shard=wanted.shard)
             yield ALONE
             return
+        need, room = _memory(config, job) if wanted.tile is None else (0.0, math.inf)
+        shape = choose(size, ensemble=wanted.ensemble, tile=wanted.tile, shard=wanted.shard, need=need, room=room)
         if job.ranks.rank == 0:
+            log.info("%s", shape)
             _enough(config, shape.ensemble)
         from stormda.pipeline.device import device_of
 
         yield World.of(device_mesh(shape, device_of(config)))
+
+
+def _memory(config: "Config", job: Job) -> tuple[float, float]:
+    """Bytes that a member takes, and that the process with least has: the same on all processes."""
+    import torch
+
+    from stormda.pipeline.room import member_bytes, room
+
+    every = World(job.ranks.rank, job.ranks.size)
+    need = every.spread(lambda: member_bytes(config))
+    own = room(job.ranks.local_size or job.ranks.size, job.device)
+    return need, float(every.gather(torch.tensor([own], dtype=torch.float64)).min())
 
 
 def _enough(config: "Config", ranks: int) -> None:

@@ -28,7 +28,7 @@ def learners(config: "Config") -> Iterator[tuple[Team, str]]:
         StormdaError: another process has failed.
     """
     wanted = config.parallel
-    if wanted.tile > 1:
+    if (wanted.tile or 1) > 1:
         what = f"parallel.tile={wanted.tile}: training divides samples and weights, and no fields"
         raise ConfigError(what, key="parallel.tile", hint="parallel.tile=1")
     with launched(accelerators=config.compute.device != "cpu") as job:

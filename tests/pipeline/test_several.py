@@ -177,6 +177,25 @@ def test_a_member_or_the_weights_in_two_parts(
     assert [json.loads(path.read_text())["processes"] for path in made] == [size, size]
 
 
+def little_room(rank: int) -> None:
+    """A member is half as large again as what rank 1 has."""
+    from stormda.pipeline import room
+
+    room.member_bytes = lambda config: 3e9
+    room.room = lambda processes, device: 9e9 / (1 + 3 * rank)
+
+
+@pytest.mark.parametrize("alone", ["storm"], indirect=True)
+def test_a_member_that_does_not_fit_into_one_process_is_cut(
+    world: World, alone: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    words, one = alone
+    asked = again(world, tmp_path / "run", *DRAW, *words)
+    codes, said = started(asked, 2, tmp_path, little_room)
+    assert codes == [0, 0] and "ensemble 1 x tile 2 x shard 1" in said[0], said
+    alike(one, tmp_path / "run", "analyses")
+
+
 def die_in_posterior(rank: int) -> None:
     """Rank 1 is killed at the end of its work, rank 0 would go on for minutes."""
     from stormda.assimilation import methods
@@ -243,7 +262,7 @@ def test_a_mistake_of_the_user_is_said_once(
     """Also before the processes have met, and where nothing would be done."""
     codes, said = started(again(world, tmp_path / "run", *DRAW, "assimilate.method=storm", *words), 2, tmp_path)
     assert codes == [code, code], said
-    assert f"FATAL ERROR: {line}" in said[0] and said[1] == ""
+    assert line in said[0] and said[0].count("FATAL ERROR") == 1 and said[1] == ""
 
 
 def test_what_one_rank_alone_finds_wrong_the_first_says(world: World, tmp_path: Path) -> None:

@@ -45,12 +45,15 @@ def test_reading_and_writing(tmp_path: Path) -> None:
     fits(result)
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "training"])
+@pytest.mark.parametrize("kind", ["ensemble", "tile", "guided", "training"])
 def test_pairs_of_one_rank_and_two(kind: str) -> None:
     result = scaling("nano", "8x16", kind=kind, ranks=[2], members=4, steps=1, rounds=2)
     (row,) = result.rows
     assert row.ranks == 2 and row.alone > 0 and row.together > 0 and row.lower <= row.ratio <= row.upper
+    assert row.processor > 0
     assert row.difference < 1e-5  # sums of four in another order, in float32
+    if kind in ("tile", "guided"):
+        assert row.parts == (1, 2) and set(row.sent) == {"halo", "merge"} and row.load["four clusters"] >= 1
     fits(result)
 
 
@@ -63,7 +66,8 @@ def test_pairs_of_one_rank_and_two(kind: str) -> None:
         (lambda: io(members=1), "--ensemble"),
         (lambda: io(channels=11), "--channels"),
         (lambda: io(folder=Path("/nowhere")), "--folder"),
-        (lambda: scaling(kind="tile"), "--kind"),
+        (lambda: scaling(kind="shard"), "--kind"),
+        (lambda: scaling(kind="tile", ranks=[1]), "--ranks"),
         (lambda: scaling(ranks=[1]), "--ranks"),
         (lambda: scaling(ranks=[9]), "--ranks"),
         (lambda: scaling(rounds=1), "--rounds"),

@@ -14,9 +14,10 @@ from stormda.errors import ConfigError, InputError, InputMissing
 from stormda.nn.flops import forward_flops
 from stormda.nn.frame import Frame, untrained
 from stormda.nn.storm import Storm
+from stormda.pipeline.bench_scaling import scaling
 from stormda.pipeline.fit import Measured, fit, read_measurements
-from stormda.pipeline.plan import described, plan
-from stormda.pipeline.plan_cost import Asked
+from stormda.pipeline.plan import assumed, described, plan
+from stormda.pipeline.plan_cost import Asked, Costs
 from stormda.pipeline.work import GRADIENTS, Work, network_work
 
 SMALL = Asked("nano", (32, 64), channels=2, frames=1, members=64, steps=4, products=2)
@@ -70,6 +71,19 @@ def test_what_does_not_fit_is_cut_or_refused() -> None:
     with pytest.raises(ConfigError, match="do not hold this job") as error:
         plan(globe, CLUSTER, [1])
     assert error.value.key == "--ranks"
+
+
+def test_what_parts_send_is_what_is_counted() -> None:
+    """Two ranks, 2,048 tokens; rims of fields, which the plan leaves out, are some percent of so small a halo."""
+    counted = scaling("nano", "32x64", kind="tile", ranks=[2], steps=1, rounds=2, patch=1).rows[0].sent
+    asked = replace(SMALL, shape=(32, 64), channels=2, frames=1, patch=1)
+    with torch.device("meta"):
+        network = untrained(Frame((32, 64), 2, 1, 1, **PRESETS["nano"].arguments()))
+    machine = MACHINES["laptop"]
+    sent = Costs.of(asked, network, network_work(network), machine, assumed(machine)).sent(2)
+    assert (sent.messages, sent.reductions) == (counted["halo"][0], counted["merge"][0])
+    assert sent.merge == counted["merge"][1]
+    assert sent.halo == pytest.approx(counted["halo"][1], rel=0.05)
 
 
 def test_twenty_billion_tokens() -> None:
