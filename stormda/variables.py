@@ -50,6 +50,11 @@ class Variable:
     transform: Transform = Transform.IDENTITY
     offset: float = 0.0
 
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is the eastward or northward component of a vector."""
+        return self.standard_name in ("eastward_wind", "northward_wind")
+
 
 def _table(*rows: Variable) -> dict[str, Variable]:
     return {row.name: row for row in rows}

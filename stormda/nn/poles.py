@@ -15,8 +15,6 @@ import numpy as np
 from stormda.grid import Grid
 from stormda.variables import Channel
 
-_VECTORS = ("eastward_wind", "northward_wind")
-
 
 def pole_arguments(grid: Grid, channels: Sequence[Channel]) -> dict[str, Any]:
     """Arguments `poles`, `pole_rows` and `vectors` of `stormda.nn.storm.Storm`; none where the grid reaches no pole.
@@ -24,15 +22,13 @@ def pole_arguments(grid: Grid, channels: Sequence[Channel]) -> dict[str, Any]:
     A pole is reached by latitude rows that go around the globe, in an even number of points, and end less than
     three quarters of a row before it.
     """
-    if grid.plane or not grid.is_regular or not grid.periodic[1] or grid.shape[0] < 2 or grid.shape[1] % 2:
+    if not any(grid.reaches_poles) or grid.shape[1] % 2:
         return {}
     ends = grid.latitude[[0, -1]]
     steps = np.abs([grid.latitude[1] - ends[0], grid.latitude[-2] - ends[1]])
     left = (90.0 - np.abs(ends)) / steps
-    if not (left < 0.75).any():
-        return {}
     return {
-        "poles": (left < 0.75).tolist(),
+        "poles": list(grid.reaches_poles),
         "pole_rows": (left < 0.25).tolist(),
-        "vectors": [i for i, channel in enumerate(channels) if channel.info.standard_name in _VECTORS],
+        "vectors": [i for i, channel in enumerate(channels) if channel.info.is_vector],
     }

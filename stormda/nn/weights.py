@@ -23,6 +23,7 @@ from torch import Tensor
 from stormda.errors import CheckpointError, ConfigError, InputError, InputMissing
 from stormda.grid import Grid
 from stormda.normaliser import Normaliser
+from stormda.projection import Projection
 from stormda.store.publish import write_bytes
 from stormda.time import parse_duration
 from stormda.variables import Channel
@@ -64,6 +65,8 @@ def save_weights(path: Path, weights: Weights) -> None:
     grid = weights.grid
     tensors = {f"model.{name}": value.contiguous() for name, value in weights.tensors.items()}
     arrays = weights.normaliser.arrays() | {"latitude": grid.latitude, "longitude": grid.longitude}
+    if grid.projection is not None:
+        arrays |= {"y": grid.projection.y, "x": grid.projection.x}
     tensors |= {f"data.{name}": torch.as_tensor(np.array(value)) for name, value in arrays.items()}
     same = _same(tensors)
     card = {
@@ -71,6 +74,7 @@ def save_weights(path: Path, weights: Weights) -> None:
         "channels": [c.name for c in weights.channels],
         "periodic": list(grid.periodic),
         "plane": grid.plane,
+        "projection": None if grid.projection is None else dict(grid.projection.mapping),
         "step_seconds": int(weights.step / np.timedelta64(1, "s")),
         "architecture": dict(weights.architecture),
         "sigma": list(weights.sigma),
@@ -126,7 +130,10 @@ def load_weights(path: Path, without: str | None = None) -> Weights:
         if bad := [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]:
             raise CheckpointError(f"the weights hold numbers that are not finite ({bad[0]})", file=path, hint=_HINT)
         periodic, sigma = card["periodic"], card["sigma"]
-        grid = Grid(data["latitude"], data["longitude"], (periodic[0], periodic[1]), card["plane"])
+        if card.get("projection"):
+            grid = Grid.projected(Projection(card["projection"], data["y"], data["x"]))
+        else:
+            grid = Grid(data["latitude"], data["longitude"], (periodic[0], periodic[1]), card["plane"])
         normaliser = Normaliser.from_arrays(data, tuple(Channel.parse(name) for name in card["channels"]))
         step = parse_duration(f"{card['step_seconds']}s")
         return Weights(model, normaliser, grid, step, card["architecture"], (sigma[0], sigma[1]), card["card"])

@@ -20,7 +20,7 @@ from stormda.observations import QC, Observations
 from stormda.operators.base import Operator
 from stormda.operators.censored import Censored
 from stormda.operators.height import height_shift, read_orography
-from stormda.operators.interpolate import Affine, weights_of
+from stormda.operators.interpolate import Affine, vector_weights, weights_of
 from stormda.operators.match import Match, match
 from stormda.operators.radar import Reflectivity, radial_velocity
 from stormda.operators.stack import Stack
@@ -57,13 +57,15 @@ def build_operator(
 
     Raises:
         ConfigError: an operator that cannot be, or an observation error that is not given.
-        InputError, InputMissing: a grid that is not regular, or an orography that does not fit.
+        InputError, InputMissing: a grid with 2-D coordinates and no projection, or an orography that does not fit.
     """
     frames = Frames(time) if previous is None else Frames(time, *previous, previous_error)
     index, weight = weights_of(grid, observations["latitude"], observations["longitude"])
     observations = _flag_places(observations, weight, frames)
     found = match(observations, channels, configs, observations["qc"] == QC.USED)
     observations = observations.flag(found.nothing, QC.NO_OPERATOR)
+    wind = found.speed | found.radial | np.isin(found.first, [i for i, c in enumerate(channels) if c.info.is_vector])
+    weight = np.where(wind[:, None], vector_weights(grid, observations["latitude"], weight), weight)
     observations = _correct_heights(found, observations, grid, configs, (index, weight), resolve)
     rows = np.flatnonzero(observations["qc"] == QC.USED)
     _check_errors(observations, rows)

@@ -6,13 +6,19 @@ Between the four grid points around a place, with fractions (r, s) of the way al
 
 which is exact for every field a + b lat + c lon + d lat lon. Rows and columns may wrap around (a global grid in
 longitude, an idealised plane in both); a place on an edge lies on the grid, to the rounding of coordinates in files; a
-place beyond an edge has no weights (NaN). There is no extrapolation: poleward of the last row a place is outside.
+place beyond an edge has no weights (NaN), for there is no extrapolation.
+
+On a projected grid rows and columns are lines of y and x, and a place is where the projection has it.
+
+Between the last row of a global grid, at latitude p, and the pole a place has two neighbours: that row at its own
+longitude, and beyond the pole the same row half a circle on, 2 (90 - p) degrees of the meridian away. Whoever stands
+there faces the other way, so that the components of a vector have the other sign (`vector_weights`).
 
 Finding the four points costs time, and the state changes at every step of a sampler while places do not, so both are
 separated: `weights_of` runs once a window, `Affine` is one gather and one sum over the four points.
 """
 
-__all__ = ["Affine", "weights_of"]
+__all__ = ["Affine", "vector_weights", "weights_of"]
 
 from dataclasses import dataclass
 
@@ -25,34 +31,84 @@ from stormda.grid import Grid
 from stormda.types import Array
 
 _EDGE = 1e-4  # degrees, about 10 m: coordinates in files are often float32
+_RIM = 1e-3  # of a spacing of a projected grid, 3 m of 3 km
 
 
 def weights_of(grid: Grid, latitude: Array, longitude: Array) -> tuple[Array, Array]:
     """The four grid points around each place.
 
     Args:
-        grid: a regular grid of H x W points.
+        grid: of H x W points, regular or projected.
         latitude, longitude: degrees [N]; longitudes in any convention.
 
     Returns:
         Indices into the flattened grid, int64 [N, 4], and weights, float64 [N, 4], that sum to 1; the weights of a
-        place outside the grid, or not finite, are NaN.
+        place outside the grid, or not finite, are NaN. Beyond the last row before a pole the last two points are those
+        across it: see `vector_weights`.
 
     Raises:
-        InputError: the grid gives a latitude and longitude for every point; such grids are not interpolated yet.
+        InputError: a latitude and longitude for every point, and no projection that tells what is between them.
     """
+    latitude, longitude = (np.asarray(c, dtype=np.float64) for c in (latitude, longitude))
+    if grid.projection is not None:
+        return _projected(grid, latitude, longitude)
     if not grid.is_regular:
         raise InputError(
-            "observations cannot be interpolated from a grid with 2-D latitudes and longitudes yet",
-            hint="regrid the archive to rows of latitude and columns of longitude",
+            "observations cannot be interpolated from a grid with 2-D latitudes and longitudes and no projection",
+            hint="files with a CF grid_mapping, or regridded to rows of latitude and columns of longitude",
         )
     rows, r = _between(grid.latitude, latitude, grid.periodic[0], _period(grid.latitude, 180.0, grid.plane))
     period = _period(grid.longitude, 360.0, grid.plane and grid.periodic[1])
-    east = _unwrap(grid.longitude, np.asarray(longitude, dtype=np.float64), period)
+    east = _unwrap(grid.longitude, longitude, period)
     columns, s = _between(grid.longitude, east, grid.periodic[1], period)
-    index = rows[:, :, None] * grid.shape[1] + columns[:, None, :]
-    weight = np.stack([1.0 - r, r], axis=1)[:, :, None] * np.stack([1.0 - s, s], axis=1)[:, None, :]
-    return index.reshape(-1, 4), weight.reshape(-1, 4)
+    if any(grid.reaches_poles):
+        end, share = _beyond(grid, latitude)
+        over = end >= 0
+        rows, r = np.where(over[:, None], end[:, None], rows), np.where(over, share, r)
+        opposite, t = _between(grid.longitude, east + period / 2, True, period)
+        return _corners(grid, rows, r, (columns, np.where(over[:, None], opposite, columns)), (s, np.where(over, t, s)))
+    return _corners(grid, rows, r, (columns, columns), (s, s))
+
+
+def vector_weights(grid: Grid, latitude: Array, weight: Array) -> Array:
+    """The weights [N, 4] of `weights_of` for a component of a vector: across a pole it has the other sign."""
+    if not any(grid.reaches_poles):
+        return weight
+    across = _beyond(grid, np.asarray(latitude, dtype=np.float64))[0] >= 0
+    return np.where(across[:, None] & np.array([False, False, True, True]), -weight, weight)
+
+
+def _beyond(grid: Grid, latitude: Array) -> tuple[Array, Array]:
+    """The row between which and the pole a place is, -1 elsewhere, and the share of the row beyond the pole, [N]."""
+    row, share = np.full(latitude.shape, -1), np.zeros(latitude.shape)
+    for reached, end in zip(grid.reaches_poles, (0, grid.shape[0] - 1), strict=True):
+        last = grid.latitude[end]
+        gap = 90.0 - abs(last)
+        if reached and gap > _EDGE:
+            away = (latitude - last) * np.sign(last)
+            between = (away > 0.0) & (away <= gap + _EDGE)
+            row, share = np.where(between, end, row), np.where(between, away.clip(max=gap) / (2.0 * gap), share)
+    return row, share
+
+
+def _corners(
+    grid: Grid, rows: Array, r: Array, columns: tuple[Array, Array], s: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Indices and weights of four points: of both rows [N, 2] the two columns, each [N, 2]."""
+    index = np.concatenate([rows[:, [i]] * grid.shape[1] + c for i, c in enumerate(columns)], axis=1)
+    share = [f[:, None] * np.stack([1.0 - t, t], axis=1) for f, t in zip((1.0 - r, r), s, strict=True)]
+    return index, np.concatenate(share, axis=1)
+
+
+def _projected(grid: Grid, latitude: Array, longitude: Array) -> tuple[Array, Array]:
+    """As `weights_of`, between lines of y and x."""
+    projection = grid.projection
+    assert projection is not None
+    x, y = projection.place(latitude, longitude)
+    rim = [_RIM * float(np.abs(np.diff(line)).min()) for line in (projection.y, projection.x)]
+    rows, r = _between(projection.y, y, False, 0.0, rim[0])
+    columns, s = _between(projection.x, x, grid.periodic[1], projection.period or 0.0, rim[1])
+    return _corners(grid, rows, r, (columns, columns), (s, s))
 
 
 def _period(coordinate: Array, sphere: float, plane: bool) -> float:
@@ -67,9 +123,11 @@ def _unwrap(coordinate: Array, place: Array, period: float) -> Array:
     return np.asarray(place - period * np.floor((place - coordinate.min() + _EDGE) / period))
 
 
-def _between(coordinate: Array, place: Array, periodic: bool, period: float) -> tuple[Array, Array]:
+def _between(
+    coordinate: Array, place: Array, periodic: bool, period: float, edge: float = _EDGE
+) -> tuple[Array, Array]:
     """The two points of one axis around each place, int64 [N, 2], and the fraction of the way (NaN outside)."""
-    n, place = coordinate.size, np.asarray(place, dtype=np.float64)
+    n = coordinate.size
     order = np.arange(n) if n == 1 or coordinate[1] > coordinate[0] else np.arange(n)[::-1]
     c = coordinate[order]
     if periodic:
@@ -78,7 +136,7 @@ def _between(coordinate: Array, place: Array, periodic: bool, period: float) -> 
         inside = np.isfinite(place)
     else:
         c, order = (np.append(c, c + 1.0), np.append(order, order)) if n == 1 else (c, order)
-        inside = (place >= coordinate.min() - _EDGE) & (place <= coordinate.max() + _EDGE)
+        inside = (place >= coordinate.min() - edge) & (place <= coordinate.max() + edge)
     low = np.clip(np.searchsorted(c, np.where(inside, place, c[0]), side="right") - 1, 0, len(c) - 2)
     fraction = np.clip((place - c[low]) / (c[low + 1] - c[low]), 0.0, 1.0)
     return np.stack([order[low], order[low + 1]], axis=1), np.where(inside, fraction, np.nan)

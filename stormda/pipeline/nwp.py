@@ -18,7 +18,7 @@ from stormda.assimilation.storm_prior import StormPrior, bounded
 from stormda.config import Config, GriddedSource, files_of
 from stormda.errors import ConfigError, InputError
 from stormda.grid import Grid
-from stormda.operators.interpolate import weights_of
+from stormda.operators.interpolate import vector_weights, weights_of
 from stormda.pipeline.inputs import resolver
 from stormda.sources.files import expand
 from stormda.sources.members import read_means, read_members
@@ -64,10 +64,13 @@ def on_grid(state: State, grid: Grid, path: Path, key: str) -> State:
         return State(state.values[..., rows[:, None], columns], state.channels, grid, state.times)
     except InputError:
         pass  # Not its points: they are between its points.
-    if not state.grid.is_regular:
+    if not state.grid.is_regular and state.grid.projection is None:
         what = f"the grid has 2-D latitudes and longitudes ({state.grid}) and is not that of the analysis ({grid})"
         raise InputError(what, file=path, key=key, hint="regrid the files to rows of latitude, by cdo remapbil")
-    index, weight = weights_of(state.grid, *(field.ravel() for field in grid.fields))
+    latitude, longitude = (field.ravel() for field in grid.fields)
+    index, weight = weights_of(state.grid, latitude, longitude)
+    vector = vector_weights(state.grid, latitude, weight)
+    weight_CNJ = np.stack([vector if c.info.is_vector else weight for c in state.channels])
     outside = int(np.isnan(weight).any(axis=1).sum())
     if outside:
         what = f"{outside} points of the analysis ({grid}) lie outside the files' grid ({state.grid})"
@@ -75,7 +78,7 @@ def on_grid(state: State, grid: Grid, path: Path, key: str) -> State:
     flat = state.values.reshape(*state.values.shape[:2], -1)
     values: Array = np.zeros((*flat.shape[:2], len(index)))
     for corner in range(index.shape[1]):  # four, one at a time: memory stays that of the result
-        values += flat[..., index[:, corner]] * weight[:, corner]
+        values += flat[..., index[:, corner]] * weight_CNJ[:, :, corner]
     return State(
         values.reshape(*flat.shape[:2], *grid.shape).astype(state.values.dtype), state.channels, grid, state.times
     )

@@ -6,7 +6,17 @@ increasing: a region that a file cuts at Greenwich or the date line is joined ag
 first is dropped.
 """
 
-__all__ = ["Axis", "decode_times", "is_latitude", "is_longitude", "order_longitudes", "pressure_levels", "time_axis"]
+__all__ = [
+    "Axis",
+    "decode_times",
+    "is_latitude",
+    "is_longitude",
+    "is_x",
+    "is_y",
+    "order_longitudes",
+    "pressure_levels",
+    "time_axis",
+]
 
 import re
 from collections.abc import Mapping
@@ -59,6 +69,16 @@ def is_longitude(axis: Axis) -> bool:
     """Whether the axis holds longitudes."""
     by_unit = re.fullmatch(r"degrees?_?e(ast)?", axis.unit.lower()) is not None
     return axis.standard_name == "longitude" or by_unit or axis.name.lower() in _LONGITUDE
+
+
+def is_y(axis: Axis) -> bool:
+    """Whether the axis holds y of a projection, or latitudes of a rotated pole."""
+    return axis.standard_name in ("projection_y_coordinate", "grid_latitude")
+
+
+def is_x(axis: Axis) -> bool:
+    """Whether the axis holds x of a projection, or longitudes of a rotated pole."""
+    return axis.standard_name in ("projection_x_coordinate", "grid_longitude")
 
 
 def time_axis(axes: Mapping[str, Axis]) -> Axis | None:

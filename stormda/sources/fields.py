@@ -1,4 +1,7 @@
-"""Fields: what a gridded file has, whatever its format: dimensions, axes, attributes and a way to read a block."""
+"""Fields: what a gridded file has, whatever its format: dimensions, axes, attributes and a way to read a block.
+
+The two horizontal axes are latitude and longitude, as lines or as fields, else y and x of a projection.
+"""
 
 __all__ = ["Block", "Field", "contents", "nearest"]
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stormda.sources.axes import Axis, is_latitude, is_longitude, pressure_levels
+from stormda.sources.axes import Axis, is_latitude, is_longitude, is_x, is_y, pressure_levels
 from stormda.types import Array
 
 Block = tuple[int | slice, ...]
@@ -50,19 +53,32 @@ class Field:
         return None
 
     def horizontal(self) -> tuple[Axis, Axis] | None:
-        """The axes of latitude and longitude; None if the field is not on a grid."""
+        """The axes of latitude and longitude, of a field that has none those of y and x; None if it is on no grid."""
         latitude = next((a for a in self.axes.values() if is_latitude(a) and 1 <= len(a.dims) <= 2), None)
         longitude = next((a for a in self.axes.values() if is_longitude(a) and 1 <= len(a.dims) <= 2), None)
-        if latitude is None or longitude is None or len(latitude.dims) != len(longitude.dims):
-            return None
-        if latitude.dims == longitude.dims and len(latitude.dims) == 1:  # a list of points
+        if latitude is None or longitude is None:
+            return self.lines() if latitude is longitude else None
+        if len(latitude.dims) != len(longitude.dims) or self.is_list:
             return None
         return latitude, longitude
+
+    def lines(self) -> tuple[Axis, Axis] | None:
+        """The axes of y and x of a projection; None if there are none."""
+        y = next((a for a in self.axes.values() if is_y(a) and len(a.dims) == 1), None)
+        x = next((a for a in self.axes.values() if is_x(a) and len(a.dims) == 1), None)
+        return None if y is None or x is None or y.dims == x.dims else (y, x)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its points are a list, of an unstructured or reduced grid."""
+        axes = [a for a in self.axes.values() if is_latitude(a) or is_longitude(a)]
+        return len(axes) > 1 and all(len(a.dims) == 1 and a.dims == axes[0].dims for a in axes)
 
     def __str__(self) -> str:
         pressures = self.pressures()
         levels = f" at {', '.join(f'{p:g}' for p in pressures[1])} hPa" if pressures else ""
-        grid = "" if self.horizontal() else " without latitude and longitude"
+        lacks = " on a list of points" if self.is_list else " without latitude and longitude"
+        grid = "" if self.horizontal() else lacks
         return f"{self.name} [{self.unit or 'no unit'}]{levels}{grid}"
 
 

@@ -27,6 +27,7 @@ from stormda.config import GriddedSource
 from stormda.errors import InputError
 from stormda.sources.axes import Axis
 from stormda.sources.fields import Block, Field
+from stormda.sources.mapping import EARTH
 from stormda.types import Array
 
 _ONE_FIELD = (
@@ -40,7 +41,7 @@ _ONE_FIELD = (
     "stepUnits",
 )
 _TIME = ("time", "step")
-_READ = ("shortName", "uvRelativeToGrid")
+_READ = ("shortName", "uvRelativeToGrid", *EARTH)
 _FAILURES = (
     OSError,
     EOFError,

@@ -14,6 +14,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def read_gridded(
         times: read only these, those of them that the source has [T].
         grid: give the fields on the points of this grid, in its order; the files may hold more points.
         plane, periodic: of the grid, as in `ArchiveConfig`.
-        regular: whether a curvilinear grid, with latitude and longitude at every point, is an error.
+        regular: whether a curvilinear grid, with latitude and longitude at every point and no projection, is an error.
         key: configuration key of the source, for messages.
         progress: told about files and times.
 
@@ -153,15 +154,16 @@ def _series(
         files = stack.enter_context(Files(parts, channels))
         catalogue, targets, common = _scan(files, parts, channels, grid, progress)
         _check_complete(catalogue, files, parts, names, wanted)
-        if regular and not common.is_regular:
+        if regular and not common.is_regular and common.projection is None:
             raise InputError(
                 f"the grid is curvilinear: latitude and longitude are 2-D fields of {common.shape[0]} x "
                 f"{common.shape[1]} points, not lines",
                 file=parts[0].path,
                 key=parts[0].key,
-                hint="regrid the files first to rows of latitude and columns of longitude, by cdo remapbil or xesmf",
+                hint="name its projection, a CF grid_mapping, or regrid the files first to rows of latitude and "
+                "columns of longitude, by cdo remapbil or xesmf",
             )
-        grid = grid or Grid(common.latitude, common.longitude, periodic or common.periodic, plane)
+        grid = grid or replace(common, periodic=periodic or common.periodic, plane=plane)
         cells = grid.shape[0] * grid.shape[1]
         catalogue = {c: _resolve(files, parts, c, e, targets, cells) for c, e in catalogue.items()}
         times = _common(catalogue, parts)
@@ -250,11 +252,13 @@ def _check_complete(
     mapped = part.source.variables.get(name)
     what = f"no '{mapped}' for channel '{name}'" if mapped else f"nothing that is channel '{name}'"
     others = f" (and {len(parts) - 1} more files)" if len(parts) > 1 else ""
+    listed = "regrid the files first, by cdo remapbil or remapcon: points of a list have no rows and columns"
+    named = f"{nearest(mapped or name, fields)}name it: variables: {{{name}: NAME_IN_FILE}}"
     raise InputError(
         f"{what} in the file{others}; it has {contents(fields)}",
         file=part.path,
         key=f"{part.key}.variables.{name}",
-        hint=f"{nearest(mapped or name, fields)}name it: variables: {{{name}: NAME_IN_FILE}}",
+        hint=listed if fields and all(f.is_list for f in fields) else named,
     )
 
 
@@ -310,7 +314,12 @@ def _target(have: Grid, want: Grid, *, subset: bool) -> Target | None:
     if have.shape == want.shape and np.allclose(have.latitude, want.latitude, rtol=0, atol=_ROUNDING):
         if have.same(want):
             return Target()
-    if not (have.is_regular and want.is_regular) or (have.shape != want.shape and not subset):
+    if have.shape != want.shape and not subset:
+        return None
+    if have.projection is not None and want.projection is not None:
+        found = want.projection.within(have.projection)
+        return None if found is None else Target(*found)
+    if not (have.is_regular and want.is_regular):
         return None
     rows = _positions(have.latitude, want.latitude)
     columns = _positions(np.mod(have.longitude + _ROUNDING, 360.0), np.mod(want.longitude + _ROUNDING, 360.0))

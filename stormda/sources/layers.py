@@ -1,4 +1,4 @@
-"""Layers: a channel in one file, ready to be read in the vocabulary's unit.
+"""Layers: a channel in one file, ready to be read in the vocabulary's unit; wind eastward and northward.
 
 `layer_of` finds the field (`match`), checks its unit, times, grid and dimensions from the coordinates alone;
 `Layer.read` gives [T, H, W] and fails on fill values and on values that the quantity cannot have. Of the dimension
@@ -15,8 +15,10 @@ import numpy as np
 from stormda.config import Box, GriddedSource
 from stormda.errors import InputError
 from stormda.grid import Grid
+from stormda.projection import join_longitudes
 from stormda.sources.axes import Axis, decode_times, order_longitudes, time_axis
 from stormda.sources.fields import Block, Field
+from stormda.sources.mapping import along_grid, projection_of
 from stormda.sources.match import place, rank
 from stormda.sources.units import canonical_unit, compatible, convert
 from stormda.time import format_time
@@ -25,6 +27,7 @@ from stormda.variables import Channel
 
 _EDGE = 1e-4  # degrees: a point on the edge of a region is in it
 _MARGIN = 0.05  # of the gross range: model fields overshoot a little (humidity just below zero)
+_OTHER = {"u": "v", "v": "u", "u10": "v10", "v10": "u10"}  # the components of one wind
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class Layer:
     _columns: Array | None
     _merge: int | None
     _runs: tuple[int, tuple[slice, ...]] | None = None
+    _other: "Layer | None" = None
 
     def read(self, start: int, stop: int) -> Array:
         """Times start..stop-1 as [T, H, W], float32, in the vocabulary's unit.
@@ -75,7 +79,14 @@ class Layer:
             x = x[..., self._columns]
         x = np.asarray(convert(x, self.unit, self.channel.info.unit), dtype=np.float32)
         self._check(x, start)
-        return x
+        return x if self._other is None else self._turned(x, self._other.read(start, stop))
+
+    def _turned(self, x: Array, other: Array) -> Array:
+        """A component along the axes of the grid, with the other one, as one eastward or northward."""
+        assert self.grid.projection is not None
+        northward = self.channel.variable.startswith("v")
+        own, from_other = self.grid.projection.turn[int(northward)][:: -1 if northward else 1]
+        return np.asarray(own * x + from_other * other, dtype=np.float32)
 
     def _values(self, block: list[int | slice], kept: list[int]) -> Array:
         """The block; where a region crosses the edge of the file, of both of its parts."""
@@ -136,7 +147,34 @@ def layer_of(channel: Channel, fields: Sequence[Field], source: GriddedSource, k
             key=f"{key}.filter",
             hint="choose by GRIB keys, such as filter: {typeOfLevel: isobaricInhPa}",
         )
-    return _layer(channel, fit[0], source, key)
+    return _with_other(_layer(channel, fit[0], source, key), fields, source)
+
+
+def _with_other(layer: Layer, fields: Sequence[Field], source: GriddedSource) -> Layer:
+    """A component of the wind along the axes of the grid gets the other one beside it, to be turned."""
+    f, channel = layer.field, layer.channel
+    if channel.variable not in _OTHER or not along_grid(f):
+        return layer
+    if layer.grid.projection is None:
+        raise InputError(
+            f"'{f.name}' is wind along the axes of a grid whose projection the file does not tell",
+            file=f.path,
+            key=layer.key,
+            hint="write its CF grid_mapping, or turn the wind to eastward and northward first",
+        )
+    other = Channel(_OTHER[channel.variable], channel.level)
+    name = source.variables.get(other.name)
+    ranked = [(r, g) for g in fields if along_grid(g) and (r := rank(g, other, name)) is not None]
+    best = [g for r, g in ranked if r == min(r for r, _ in ranked)]
+    found = [_layer(other, g, source, layer.key) for g in best]
+    if len(found) != 1 or not (np.array_equal(found[0].times, layer.times) and found[0].grid.same(layer.grid)):
+        raise InputError(
+            f"'{f.name}' is wind along the axes of the grid, and the file has no '{other}' beside it to turn it by",
+            file=f.path,
+            key=layer.key,
+            hint="both components in one file, with the same times",
+        )
+    return replace(layer, _other=found[0])
 
 
 def _kind(f: Field) -> str:
@@ -146,10 +184,6 @@ def _kind(f: Field) -> str:
 
 def _layer(channel: Channel, f: Field, source: GriddedSource, key: str) -> Layer:
     unit = _unit(channel, f, source, key)
-    if f.attributes.get("GRIB_uvRelativeToGrid") == 1 and channel.variable in ("u", "v", "u10", "v10"):
-        raise InputError(
-            f"'{f.name}' is wind along the axes of the grid, not eastward and northward", file=f.path, key=key
-        )
     missing_chunks = int(f.attributes.get("missing_chunks", 0))
     if missing_chunks and channel.variable != "tp":  # A chunk of no rain at all need not be stored.
         raise InputError(f"'{f.name}' lacks {missing_chunks} chunks: an incomplete copy?", file=f.path, key=key)
@@ -245,10 +279,9 @@ def _part(
     latitude, longitude = horizontal
     if region is None:
         return horizontal, None
-    if len(latitude.dims) == 2:
-        raise InputError(
-            f"'{f.name}' is on a curvilinear grid: no region can be cut out", file=f.path, key=f"{key}.region"
-        )
+    if len(latitude.dims) == 2 or f.lines() is not None:
+        what = f"'{f.name}' is on a curvilinear or projected grid: no region of latitude and longitude can be cut out"
+        raise InputError(what, file=f.path, key=f"{key}.region", hint="cut the files first, by cdo sellonlatbox")
     north, east = (np.asarray(a.values, np.float64) for a in horizontal)
     rows = np.flatnonzero((north >= region.latitude[0] - _EDGE) & (north <= region.latitude[1] + _EDGE))
     columns = np.arange(east.size)
@@ -272,26 +305,24 @@ def _grid(f: Field, horizontal: tuple[Axis, Axis], key: str) -> tuple[Grid, Arra
     """The grid, the columns in the order of its longitudes (None: as they are) and the names of (row, column)."""
     latitude, longitude = horizontal
     try:
+        projection = projection_of(f, horizontal)
+        if projection is not None:
+            names = horizontal if len(latitude.dims) == 1 else f.lines()
+            rows_first = latitude.dims if names is None else (names[0].dims[0], names[1].dims[0])
+            return Grid.projected(projection), None, (rows_first[0], rows_first[1])
         if len(latitude.dims) == 2:
             if latitude.dims != longitude.dims:
                 raise InputError("latitude and longitude have different dimensions")
-            fields = np.asarray(latitude.values, np.float64), _joined(np.asarray(longitude.values, np.float64))
+            fields = np.asarray(latitude.values, np.float64), join_longitudes(np.asarray(longitude.values, np.float64))
             return Grid(*fields), None, (latitude.dims[0], latitude.dims[1])
         values, columns = order_longitudes(longitude.values)
         grid = Grid.regular(np.asarray(latitude.values, np.float64), values)
     except InputError as error:
-        raise InputError(f"the grid of '{f.name}': {error.what}", file=f.path, key=key) from error
+        raise InputError(f"the grid of '{f.name}': {error.what}", file=f.path, key=key, hint=error.hint) from error
     if np.abs(grid.latitude).max() > 90.0 + 1e-3:
         raise InputError(f"the grid of '{f.name}': latitudes beyond the poles", file=f.path, key=key)
     same = np.array_equal(columns, np.arange(longitude.values.size))
     return grid, None if same else columns, (latitude.dims[0], longitude.dims[0])
-
-
-def _joined(longitude_HW: Array) -> Array:
-    """Longitudes of a field in -180..180, or in 0..360 if it crosses the date line."""
-    west = np.mod(longitude_HW + 180.0, 360.0) - 180.0
-    east = np.mod(longitude_HW, 360.0)
-    return west if np.ptp(west) <= np.ptp(east) else east
 
 
 def _first_valid(x: Array, axis: int) -> Array:

@@ -29,7 +29,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "u": ("ua", "uwnd"),
     "v": ("va", "vwnd"),
 }
-_STANDARD_NAMES: dict[str, tuple[str, ...]] = {"z": ("geopotential_height",), "msl": ("air_pressure_at_sea_level",)}
+_STANDARD_NAMES: dict[str, tuple[str, ...]] = {
+    "z": ("geopotential_height",),
+    "msl": ("air_pressure_at_sea_level",),
+    "u": ("x_wind", "grid_eastward_wind"),
+    "v": ("y_wind", "grid_northward_wind"),
+    "u10": ("x_wind", "grid_eastward_wind"),
+    "v10": ("y_wind", "grid_northward_wind"),
+}
 _HEIGHTS = {"t2m": 2.0, "d2m": 2.0, "rh2m": 2.0, "u10": 10.0, "v10": 10.0, "ws10": 10.0}  # m above ground
 _VERTICAL = ("height", "heightAboveGround", "level", "lev", "plev", "sigma", "hybrid", "model_level", "depth")
 

@@ -22,7 +22,16 @@ from stormda import __version__
 from stormda.errors import AnalysisRejected
 from stormda.grid import Grid
 from stormda.state import State
-from stormda.store.cf import CONVENTIONS, channel_attributes, read_grid, read_time, write_grid, write_level, write_time
+from stormda.store.cf import (
+    CONVENTIONS,
+    GRID_MAPPING,
+    channel_attributes,
+    read_grid,
+    read_time,
+    write_grid,
+    write_level,
+    write_time,
+)
 from stormda.store.netcdf import create, open_netcdf
 from stormda.types import Array
 from stormda.variables import Channel
@@ -113,6 +122,7 @@ def _create_channel(file: netCDF4.Dataset, channel: Channel, dimensions: tuple[s
     """The variables of the members, their mean and their spread."""
     places = "latitude longitude" if dimensions[0] == "y" else ""
     coordinates = " ".join(f"time {write_level(file, channel)} {places}".split())
+    mapping = {"grid_mapping": GRID_MAPPING} if GRID_MAPPING in file.variables else {}
     shape = tuple(len(file.dimensions[d]) for d in dimensions)
     made = []
     for suffix, words, method in (
@@ -126,7 +136,7 @@ def _create_channel(file: netCDF4.Dataset, channel: Channel, dimensions: tuple[s
         )
         attributes = channel_attributes(channel, difference=suffix == "_spread")
         attributes["long_name"] += words
-        variable.setncatts(attributes | {"coordinates": coordinates, "cell_methods": f"time: point{method}"})
+        variable.setncatts(attributes | {"coordinates": coordinates, "cell_methods": f"time: point{method}"} | mapping)
         variable.set_var_chunk_cache(size=1)  # A chunk is written once: a cache would only take memory.
         made.append(variable)
     return made

@@ -2,6 +2,7 @@
 
     <channel>   [time, latitude, longitude] float32, physical units, CF attributes; chunks of about 1 MB along time
     time, latitude, longitude               coordinates (y, x dimensions where the grid is not regular)
+    y, x, crs                               lines and CF grid mapping of a projected grid
     climatology_coefficients, anomaly_sd, harmonics     the normaliser, fitted to the training period
     mean, sd, minimum, maximum, clamped     [channel], of the training period; area weights
 
@@ -28,6 +29,7 @@ from stormda.errors import InputError, InputMissing
 from stormda.grid import Grid
 from stormda.normaliser import Normaliser, clamped
 from stormda.state import State
+from stormda.store.archive_grid import dimensions, get_grid, put_grid
 from stormda.store.cf import CONVENTIONS, channel_attributes
 from stormda.store.publish import atomic_folder, plain
 from stormda.time import format_time
@@ -90,9 +92,7 @@ class Archive:
         if facts.get("format") != _FORMAT:
             raise ValueError(f"format {facts.get('format')}, not {_FORMAT}")
         channels = tuple(Channel.parse(name) for name in facts["channels"])
-        latitude, longitude = (_load(group, name) for name in ("latitude", "longitude"))
-        rows, columns = (bool(wraps) for wraps in facts["periodic"])
-        grid = Grid(latitude, longitude, (rows, columns), bool(facts["plane"]))
+        grid = get_grid(group, facts)
         times = _load(group, "time").astype("datetime64[s]")
         names = ("climatology_coefficients", "anomaly_sd", "harmonics")
         normaliser = Normaliser.from_arrays({n: _load(group, n) for n in names}, channels)
@@ -241,13 +241,7 @@ class ArchiveWriter:
 
     def _begin(self, state: State) -> State:
         self._first, grid = state, state.grid
-        dims = _dims(grid)
-        for name, values, unit in (
-            ("latitude", grid.latitude, "degrees_north"),
-            ("longitude", grid.longitude, "degrees_east"),
-        ):
-            array = _put(self._group, name, values, (name,) if grid.is_regular else dims)
-            array.attrs.update({"units": unit, "standard_name": name})
+        dims, mapping = put_grid(self._group, grid)
         self._length = max(1, _CHUNK_BYTES // (4 * grid.shape[0] * grid.shape[1]))
         for channel in state.channels:
             array = self._group.create_array(
@@ -259,7 +253,7 @@ class ArchiveWriter:
                 compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
                 dimension_names=("time", *dims),
             )
-            array.attrs.update({**channel_attributes(channel), **_level(channel)})
+            array.attrs.update({**channel_attributes(channel), **_level(channel), **mapping})
         return state
 
     def _write(self, values: Array) -> None:
@@ -292,7 +286,7 @@ def _statistics(group: zarr.Group, first: State, times: Array, train: Array, har
     annual, diurnal = _resolved(times[train], harmonics)
     normaliser = Normaliser.fit(parts(), channels, annual, diurnal, grid.weights)
     dims = {
-        "climatology_coefficients": ("harmonic", "channel", *_dims(grid)),
+        "climatology_coefficients": ("harmonic", "channel", *dimensions(grid)),
         "anomaly_sd": ("channel",),
         "harmonics": ("annual_diurnal",),
     }
@@ -380,10 +374,6 @@ def _load(group: zarr.Group, name: str) -> Array:
 
 def _put(group: zarr.Group, name: str, values: Array, dims: tuple[str, ...]) -> zarr.Array[Any]:
     return group.create_array(name, data=np.array(values), dimension_names=dims)
-
-
-def _dims(grid: Grid) -> tuple[str, str]:
-    return ("latitude", "longitude") if grid.is_regular else ("y", "x")
 
 
 def _level(channel: Channel) -> dict[str, float | str]:

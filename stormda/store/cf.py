@@ -1,20 +1,37 @@
 """Coordinates and attributes after the Climate and Forecast conventions, CF-1.11 (https://cfconventions.org).
 
-Fields lie on `latitude` and `longitude`, with cell bounds, or on `y` and `x` with both given for every point. The
+Fields lie on `latitude` and `longitude`, with cell bounds, or on `y` and `x` with both given for every point; of a
+projected grid `y` and `x` are coordinates, and `crs` is the grid mapping, also as well-known text. The
 level of a channel is a scalar coordinate: its pressure, the height above ground that its name implies, or the index of
 an idealised model. `units_metadata` says whether a temperature is a point of the scale or a difference.
 """
 
-__all__ = ["CONVENTIONS", "channel_attributes", "read_grid", "read_time", "write_grid", "write_level", "write_time"]
+__all__ = [
+    "CONVENTIONS",
+    "GRID_MAPPING",
+    "channel_attributes",
+    "line_attributes",
+    "mapping_attributes",
+    "read_grid",
+    "read_time",
+    "write_grid",
+    "write_level",
+    "write_time",
+]
+
+from typing import Any
 
 import netCDF4
 import numpy as np
 
 from stormda.grid import Grid
+from stormda.projection import Projection
 from stormda.types import Array
 from stormda.variables import Channel, LevelType
 
 CONVENTIONS = "CF-1.11"
+GRID_MAPPING = "crs"
+"""The variable that tells the projection."""
 _HEIGHTS = {"t2m": 2.0, "d2m": 2.0, "rh2m": 2.0, "u10": 10.0, "v10": 10.0, "ws10": 10.0}  # m above ground
 _LEVELS = {
     LevelType.PRESSURE: ("pressure", {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}),
@@ -42,11 +59,33 @@ def write_grid(file: netCDF4.Dataset, grid: Grid) -> tuple[str, str]:
             variable.axis = axis
         if grid.is_regular and values.size > 1:
             _write_bounds(file, name, values, clip=90.0 if name == "latitude" and not grid.plane else np.inf)
+    if grid.projection is not None:
+        for name, line in (("y", grid.projection.y), ("x", grid.projection.x)):
+            variable = file.createVariable(name, "f8", (name,))
+            variable.setncatts(line_attributes(grid.projection, name))
+            variable[:] = line
+        file.createVariable(GRID_MAPPING, "i4", ()).setncatts(mapping_attributes(grid.projection))
     return dimensions
+
+
+def line_attributes(projection: Projection, name: str) -> dict[str, str]:
+    """Attributes of the coordinate `y` or `x` of a projection."""
+    rotated = {"y": "grid_latitude", "x": "grid_longitude"}[name]
+    standard = rotated if projection.unit == "degrees" else f"projection_{name}_coordinate"
+    words = {"standard_name": standard, "long_name": f"{name} of the projection", "units": projection.unit}
+    return words | {"axis": name.upper()}
+
+
+def mapping_attributes(projection: Projection) -> dict[str, Any]:
+    """Attributes of the grid mapping."""
+    return {**projection.mapping, "crs_wkt": projection.crs.to_wkt()}
 
 
 def read_grid(file: netCDF4.Dataset) -> Grid:
     """The inverse of `write_grid`."""
+    if GRID_MAPPING in file.variables:
+        mapping = {name: file[GRID_MAPPING].getncattr(name) for name in file[GRID_MAPPING].ncattrs()}
+        return Grid.projected(Projection(mapping, *(np.asarray(file[name][:]) for name in ("y", "x"))))
     wraps = str(file.grid_wraps).split()
     latitude, longitude = (np.asarray(file[name][:]) for name in ("latitude", "longitude"))
     return Grid(latitude, longitude, ("latitude" in wraps, "longitude" in wraps), plane=file.grid_geometry == "plane")

@@ -1,4 +1,4 @@
-"""Bilinear interpolation: exact for bilinear fields, on every kind of regular grid."""
+"""Bilinear interpolation: exact for bilinear fields, on regular and projected grids; across the poles."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ import torch
 from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.operators.base import jvp, vjp
-from stormda.operators.interpolate import Affine, weights_of
+from stormda.operators.interpolate import Affine, vector_weights, weights_of
+from stormda.projection import Projection
 from stormda.types import Array
 
 # A weight and its sum carry a few roundings of numbers of size 1: 8 eps = 2e-15; a field of size 1e3 gives 2e-12.
@@ -144,3 +145,125 @@ def test_batches_dtypes_and_subsets_agree() -> None:
     torch.testing.assert_close(h.subset(keep)(x), y[..., torch.as_tensor(keep)], rtol=0, atol=0)
     assert len(h.subset(keep)) == 14
     assert h.subset(np.zeros(40, dtype=bool))(x).shape == (5, 2, 0)
+
+
+# --- poles and projections -------------------------------------------------------------------------------------------
+
+
+def cells(step: float) -> Grid:
+    """Cell centres around the globe: the last rows end half a step before the poles."""
+    return Grid.regular(np.arange(90 - step / 2, -90, -step), np.arange(0, 360, step))
+
+
+def smooth(latitude: Array, longitude: Array) -> Array:
+    """x + 2 y + 3 z + x z, of a place on the unit sphere: smooth across the poles."""
+    phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
+    x, y, z = np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)
+    return np.asarray(x + 2 * y + 3 * z + x * z)
+
+
+@pytest.mark.parametrize("step", [10.0, 1.0])
+@pytest.mark.parametrize("pole", [1.0, -1.0])
+def test_beyond_the_last_row_lies_the_row_across_the_pole(step: float, pole: float) -> None:
+    rng, grid = np.random.default_rng(4), cells(step)
+    latitude = pole * np.append(rng.uniform(90 - step / 2, 90, 300), [90.0, 90 - step / 2])
+    longitude = rng.uniform(-180, 180, 302)
+    # Bilinear interpolation errs by h^2 / 8 of each second derivative, along the meridian and along the row, where it
+    # is that by longitude; of x, y, z and x z they are at most 1, 1, 1 and 2 in size: 2 (1 + 2 + 3 + 2) h^2 / 8.
+    tolerance = 2.0 * np.deg2rad(step) ** 2
+    got = value_at(grid, smooth(*grid.fields), latitude, longitude)
+    np.testing.assert_allclose(got, smooth(latitude, longitude), rtol=0, atol=tolerance)
+    index, weight = weights_of(grid, latitude, longitude)
+    np.testing.assert_allclose(weight.sum(axis=1), 1.0, atol=EXACT)
+    assert np.isnan(weights_of(grid, np.array([pole * 90.01]), np.array([0.0]))[1]).all()
+    last = 0 if pole > 0 else grid.shape[0] - 1  # the place on the row itself lies between it and the next one
+    assert (index[:-1] // grid.shape[1] == last).all()
+
+
+@pytest.mark.parametrize("step", [10.0, 1.0])
+def test_wind_across_a_pole_keeps_its_direction_in_space(step: float) -> None:
+    """A sphere that turns about an axis on the equator: speed 1 over the poles, where u and v turn with longitude."""
+
+    def flow(latitude: Array, longitude: Array) -> Array:
+        phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
+        return np.array([-np.sin(phi) * np.cos(lam), np.sin(lam)])  # about the axis 0 N 0 E
+
+    rng, grid = np.random.default_rng(5), cells(step)
+    latitude, longitude = rng.uniform(90 - step / 2, 90, 300), rng.uniform(0, 360, 300)
+    index, weight = weights_of(grid, latitude, longitude)
+    signed = vector_weights(grid, latitude, weight)
+    for field, exact in zip(flow(*grid.fields), flow(latitude, longitude), strict=True):
+        got = (field.ravel()[index] * signed).sum(axis=1)
+        # h^2 / 8 of second derivatives of at most 1 along the meridian and along the row.
+        np.testing.assert_allclose(got, exact, rtol=0, atol=np.deg2rad(step) ** 2 / 4)
+    unsigned = (flow(*grid.fields)[1].ravel()[index] * weight).sum(axis=1)
+    assert np.abs(unsigned - flow(latitude, longitude)[1]).max() > 0.5  # what the sign is for
+    lower = np.full(300, 50.0)
+    np.testing.assert_array_equal(vector_weights(grid, lower, weight), weight)
+
+
+def test_a_region_or_a_map_that_ends_early_has_no_row_across_the_pole() -> None:
+    for grid in (
+        Grid.regular(np.arange(89.5, 60, -1.0), np.arange(0.0, 90.0)),  # not around the globe
+        Grid.regular(np.arange(80.0, -81.0, -10.0), np.arange(0, 360, 10.0)),  # a whole row is missing
+        Grid(np.arange(85.0, -86.0, -10.0), np.arange(0, 360, 10.0), (False, True), plane=True),
+    ):
+        assert grid.reaches_poles == (False, False)
+        assert np.isnan(weights_of(grid, np.array([89.9]), np.array([10.0]))[1]).all()
+
+
+KM = np.arange(-10, 11) * 1e5 + 3e4  # m, the pole is no point of it
+SPHERE = {"earth_radius": 6371229.0}
+LAMBERT = {"standard_parallel": 38.5, "longitude_of_central_meridian": -97.5, "latitude_of_projection_origin": 38.5}
+POLAR = {
+    "straight_vertical_longitude_from_pole": -150.0,
+    "latitude_of_projection_origin": 90.0,
+    "standard_parallel": 60.0,
+}
+ROTATED = {"grid_north_pole_latitude": 39.25, "grid_north_pole_longitude": -162.0}
+PROJECTIONS = {
+    "lambert": Projection({"grid_mapping_name": "lambert_conformal_conic"} | LAMBERT | SPHERE, KM + 2e5, KM),
+    "polar": Projection({"grid_mapping_name": "polar_stereographic"} | POLAR | SPHERE, KM, KM[::-1]),
+    "rotated": Projection(
+        {"grid_mapping_name": "rotated_latitude_longitude"} | ROTATED | SPHERE,
+        np.arange(-9.0, 10),
+        np.arange(-15.0, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("p", PROJECTIONS.values(), ids=list(PROJECTIONS))
+def test_fields_bilinear_in_x_and_y_are_exact_on_a_projected_grid(p: Projection) -> None:
+    rng = np.random.default_rng(6)
+    grid = Grid.projected(p)
+
+    def f(x: Array, y: Array) -> Array:
+        s, t = (x - p.x.mean()) / np.ptp(p.x), (y - p.y.mean()) / np.ptp(p.y)
+        return np.asarray(2.0 - 3.0 * t + 0.5 * s + 0.25 * s * t)
+
+    x, y = rng.uniform(p.x.min(), p.x.max(), 300), rng.uniform(p.y.min(), p.y.max(), 300)
+    inside = Projection(p.mapping, np.sort(y), np.sort(x))
+    latitude, longitude = (np.diag(c) for c in inside.fields())
+    x, y = np.sort(x), np.sort(y)
+    got = value_at(grid, f(*np.meshgrid(p.x, p.y)), latitude, np.mod(longitude, 360.0))
+    # PROJ returns to where it came from within 1e-9 degrees: 1e-10 of these grids; slopes are at most 3.5.
+    np.testing.assert_allclose(got, f(x, y), rtol=0, atol=1e-9)
+    assert np.isnan(weights_of(grid, np.array([-60.0, np.nan]), np.array([10.0, 0.0]))[1]).all()
+    corners = value_at(grid, f(*np.meshgrid(p.x, p.y)), *(c[[0, -1], [0, -1]] for c in grid.fields))
+    np.testing.assert_allclose(corners, f(p.x[[0, -1]], p.y[[0, -1]]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("place", ["across the pole", "projected"])
+def test_adjoint_dot_product_near_poles_and_on_maps(place: str) -> None:
+    grid = cells(10.0) if place == "across the pole" else Grid.projected(PROJECTIONS["polar"])
+    rng, (rows, columns) = np.random.default_rng(7), grid.shape
+    latitude, longitude = rng.uniform(85, 90, 40), rng.uniform(-180, 180, 40)
+    index, weight = weights_of(grid, latitude, longitude)
+    assert np.isfinite(weight).all()
+    h = Affine.of(np.arange(40) % 2, index, vector_weights(grid, latitude, weight), rows * columns)
+    generator = torch.Generator().manual_seed(0)
+    x, v = (torch.randn(2, 2, rows, columns, generator=generator, dtype=torch.float64) for _ in range(2))
+    w = torch.randn(2, 40, generator=generator, dtype=torch.float64)
+    # As above: 80 products of size 1.
+    torch.testing.assert_close((w * jvp(h, x, v)).sum(), (vjp(h, x, w) * v).sum(), rtol=0, atol=1e-13)
+    torch.testing.assert_close(jvp(h, x, v), h(x + v) - h(x), rtol=0, atol=1e-13)

@@ -12,6 +12,7 @@ import pytest
 
 from stormda.config import GriddedSource
 from stormda.errors import InputError
+from stormda.sources.grib import open_grib
 from stormda.sources.gridded import read_gridded
 from stormda.state import State
 from stormda.types import Array
@@ -252,5 +253,19 @@ def test_real_files_that_are_wrong(folder: Path, name: str, words: str) -> None:
 
 
 @pytest.mark.realdata
-def test_wind_along_a_projected_grid_is_refused(folder: Path) -> None:
-    assert "along the axes of the grid" in failing(folder / "nam.t00z.awp21100.tm00.grib2", "u10")
+def test_wind_along_a_projected_grid_is_turned(folder: Path) -> None:
+    """Lambert, true at 25 N, 265 E: n = sin 25 (Snyder 1987, eq. 15-1); the lines are those of DxInMetres."""
+    path = folder / "nam.t00z.awp21100.tm00.grib2"
+    state = read(path, "u10", "v10", filter={"typeOfLevel": "heightAboveGround"})
+    projection = state.grid.projection
+    assert projection is not None
+    # 81,271 m as stated; corners are stated to 1e-3 degrees, which moves the lines and stretches none.
+    np.testing.assert_allclose(np.diff(projection.x), 81271.0, atol=1e-3)
+    a = np.sin(np.deg2rad(25.0)) * np.deg2rad(state.grid.fields[1] + 95.0)
+    u, v = state.values[0].astype(np.float64)
+    along_x = u * np.cos(a) - v * np.sin(a)
+    with open_grib(path, GriddedSource(kind="grib", files=("x",), filter={"shortName": "10u"})) as (field,):
+        given = field.read((slice(None), slice(None)))
+    # float32 of 20 m s-1 through two products, and 6e-7 of a turn (projection.py).
+    np.testing.assert_allclose(along_x, given, rtol=0, atol=3e-5)
+    assert "no 'v10' beside it to turn it by" in failing(path, "u10", filter={"shortName": "10u"})

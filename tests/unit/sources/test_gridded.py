@@ -174,7 +174,8 @@ def test_a_curvilinear_grid_is_refused_with_the_way_out(tmp_path: Path, monkeypa
         with pytest.raises(InputError) as caught:
             read()
         words = "the grid is curvilinear: latitude and longitude are 2-D fields of 3 x 4 points, not lines"
-        hint = "regrid the files first to rows of latitude and columns of longitude, by cdo remapbil or xesmf"
+        hint = "name its projection, a CF grid_mapping, or regrid the files first to rows of latitude and columns of "
+        hint += "longitude, by cdo remapbil or xesmf"
         assert str(caught.value) == f"{words} - file={path} key=archive.sources.x; hint: {hint}"
 
 
