@@ -6,7 +6,7 @@ Where no frame of history is there, the same network is the climatological prior
 __all__ = ["Blocks", "StormPrior", "bounded"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,6 +69,7 @@ class StormPrior:
     strip: Strip | None = None
     layout: Layout = WHOLE
     basis: str | None = None
+    _last: tuple[History, Guess] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def load(cls, path: Path, *, channels: Sequence[str] | None = None, blocks: Blocks | None = None) -> "StormPrior":
@@ -109,7 +110,7 @@ class StormPrior:
             **weights.architecture,
             **made,
         )
-        guess = LinearGuess(**{name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
+        guess = LinearGuess.of({name.removeprefix("guess."): t[name] for name in t if name.startswith("guess.")})
         model = EDM(network, guess)
         own = {name: value for name, value in t.items() if not name.startswith("background.")}
         absent, unknown = model.load_state_dict(own, strict=blocks is None)
@@ -134,10 +135,16 @@ class StormPrior:
 
     @property
     def signature(self) -> str | None:
-        """Of the EOFs of the background error covariance."""
-        if self.basis is not None or self.background is None:
+        """Of the EOFs of the error covariance that is carried, by B or by the model of the flow."""
+        if self.basis is not None or (self.background is None and not self._flows):
             return self.basis
-        return signature_of(self.background.linear.modes)
+        return signature_of(self.model.guess.modes if self.background is None else self.background.linear.modes)
+
+    @property
+    def _flows(self) -> bool:
+        """Whether the guess has a model that takes errors forward."""
+        transport = self.model.guess.transport
+        return self.background is None and transport is not None and bool(transport.errors)
 
     def part(self, layout: Layout) -> "StormPrior":
         """The prior of this process's part of the grid: fields, histories and noise are those of the part."""
@@ -152,13 +159,17 @@ class StormPrior:
     def denoiser(self, history: History, time: np.datetime64) -> Denoise:
         """E[x | x_t, history] at `time`; a history of one mean a member, [B, K, C, H, W], comes with batches of B.
 
-        Draws around a background are as wide as its errors, where these are known; a member's own past has none.
+        Draws around a background are as wide as its errors, where these are known; a member's own past has none. Where
+        a model of the flow has taken them here, the prior is their Gaussian around the network's background.
         """
+        if self._taken(history):
+            return replace(self.linear(history, time), mean=self._background(history, time)[0]).denoise
         past, dtype = self._there(*self._batched(history), self._season(time)), self._dtype
+        guess = self._guess(history)
 
         def denoise(x_BCHW: Tensor, sigma: Tensor) -> Tensor:
             x, level = self._there(x_BCHW.to(dtype), sigma.to(dtype).reshape(1))
-            d: Tensor = self.model(x, level, *past, self.layout, strip=self.strip)[0]
+            d: Tensor = self.model(x, level, *past, self.layout, self.strip, guess)[0]
             return d.to(x_BCHW)
 
         if self.background is None or not bool(history.mask.any()) or history.mean.ndim == 5:
@@ -167,12 +178,11 @@ class StormPrior:
 
     def linear(self, history: History, time: np.datetime64) -> Gaussian:
         """The error covariance of the background around the linear-Gaussian guess, or that guess itself."""
-        past = self._batched(history)
         if self.background is None:
-            here: Gaussian = self.model.guess(*self._there(*past), layout=self.layout).gaussian()
+            here = self._guess(history).gaussian()
             return replace(here, mean=here.mean.cpu(), modes=here.modes.cpu(), covariance=here.covariance.cpu())
         known = None if history.covariance is None else history.covariance[None]
-        guess: Guess = self.background(*past, self._season(time), known, self.layout)
+        guess: Guess = self.background(*self._batched(history), self._season(time), known, self.layout)
         return guess.gaussian()
 
     def climate(self) -> "StormPrior":
@@ -180,7 +190,9 @@ class StormPrior:
         return replace(self, background=None, basis=self.signature)
 
     def share(self, history: History, sigma: float) -> float:
-        """As estimated with the background errors, else the validation loss; 1 where neither is known."""
+        """As estimated with the background errors, else the validation loss; 1 of a Gaussian, or where none is known."""
+        if self._taken(history):
+            return 1.0
         if self.background is not None:
             return self.background.share_at(sigma, bool(history.mask.any()))
         losses = self.losses[0] if bool(history.mask.any()) else self.losses[1]
@@ -193,7 +205,7 @@ class StormPrior:
         self, history: History, time: np.datetime64, operator: Mapping2, y: Tensor, variance: Tensor
     ) -> Tensor | None:
         """Posterior of the background error covariance, H linearised at the background."""
-        if self.background is None:
+        if self.signature is None:
             return None
         mean = self._background(history, time)[0].double()
         return replace(self.linear(history, time), mean=mean).posterior(operator, y, variance)[1]
@@ -203,9 +215,22 @@ class StormPrior:
         *past, season, level = self._there(
             *self._batched(history), self._season(time), torch.tensor([self.sigma_max], dtype=self._dtype)
         )
-        start = self.model.guess(*past, layout=self.layout).mean
-        b: Tensor = self.model(start, level, *past, season, self.layout, strip=self.strip)[0]
+        guess = self._guess(history)
+        b: Tensor = self.model(guess.mean, level, *past, season, self.layout, self.strip, guess)[0]
         return b.cpu()
+
+    def _taken(self, history: History) -> bool:
+        """Whether a model of the flow takes the errors of this past forward."""
+        return self._flows and history.covariance is not None and bool(history.mask.any())
+
+    def _guess(self, history: History) -> Guess:
+        """That of a history, made once: a model of the flow takes its time. B carries its own covariance."""
+        if self._last is None or self._last[0] is not history:
+            known = history.covariance if self._taken(history) else None
+            covariance = None if known is None else self._there(known[None])[0]
+            guess: Guess = self.model.guess(*self._there(*self._batched(history)), covariance, layout=self.layout)
+            self._last = history, guess
+        return self._last[1]
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -65,6 +65,16 @@ class RimConfig(Section):
     dropout: float = Field(0.2, ge=0, lt=1, description="training: share of samples without, so that it may be missing")
 
 
+class TransportConfig(Section):
+    """A model of the flow, quadratic in the state, that takes the guess forward: for planes that wrap on every side."""
+
+    steps: int = Field(0, ge=0, description="of fitting it, before the network is trained; 0: the linear inverse model")
+    substeps: int = Field(4, ge=1, description="Runge-Kutta steps in one of the archive")
+    errors: bool = Field(
+        False, description="its derivative takes errors forward too: storm.modes steps of it an analysis"
+    )
+
+
 class StormConfig(Section):
     """The STORM network: `weights` to use, and the architecture to train."""
 
@@ -85,6 +95,7 @@ class StormConfig(Section):
     halo: int = Field(4, ge=0, description="tokens that a tile sees around it")
     dilation: int = Field(1, ge=1, description="of the tiles of every second block")
     rim: RimConfig = RimConfig()
+    transport: TransportConfig = TransportConfig()
 
     @model_validator(mode="before")
     @classmethod

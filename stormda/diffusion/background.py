@@ -63,7 +63,7 @@ class BackgroundError(nn.Module):
         """From its state."""
         linear = {name.removeprefix("linear."): t for name, t in tensors.items() if name.startswith("linear.")}
         own = {name: t for name, t in tensors.items() if not name.startswith("linear.")}
-        return cls(LinearGuess(**linear), **({"width": torch.ones(())} | own))
+        return cls(LinearGuess.of(linear), **({"width": torch.ones(())} | own))
 
     def forward(
         self,

@@ -17,7 +17,7 @@ __all__ = ["EDM"]
 import torch
 from torch import Tensor, nn
 
-from stormda.diffusion.guess import LinearGuess
+from stormda.diffusion.guess import Guess, LinearGuess
 from stormda.layout import WHOLE, Layout
 from stormda.nn.planes import Strip
 
@@ -45,12 +45,15 @@ class EDM(nn.Module):
         forcing_BF: Tensor,
         layout: Layout = WHOLE,
         strip: Strip | None = None,
+        guess: Guess | None = None,
     ) -> tuple[Tensor, Tensor]:
         """E[x | x_t, history], and the variance that the linear-Gaussian guess leaves, both [B, C, H, W].
 
         Arguments as those of `Storm`; one level, one history and one forcing (B = 1) may serve the whole batch.
+        `guess`: where it is known already; None: that of the frames.
         """
-        guess = self.guess(mean_BKCHW, error_BKCHW, mask_BK, layout=layout)
+        if guess is None:
+            guess = self.guess(mean_BKCHW, error_BKCHW, mask_BK, layout=layout)
         d, variance = guess.denoise(x_BCHW, sigma_B)
         square = sigma_B[:, None, None, None] ** 2
         sd = guess.variance.sqrt()

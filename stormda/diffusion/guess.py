@@ -10,17 +10,23 @@ the climatological correlations and the standard deviation e. Given x_t = x + si
 state are those of the Wiener filter; without any frame mu = 0 and S is the climate's. A frame that is j steps old is
 taken j steps forward. R = 0 leaves independent points, which is the preconditioning of EDM with persistence. Where a
 field is spread over processes, each holds its part of every buffer (`LinearGuess.part`), and a is a sum over all.
+
+With a model of the flow (`stormda.nn.transport`) the mean is what that makes of m, and Q and r are those of its errors.
+G then only takes P forward, unless P is given and the model's derivative at m does: an extended Kalman filter.
 """
 
 __all__ = ["Guess", "LinearGuess", "inverse_model"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stormda.diffusion.gaussian import Gaussian
+from stormda.errors import ConfigError
 from stormda.layout import WHOLE, Layout
+from stormda.nn.transport import Transport
 
 _RIDGES = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0)
 _BLOCKS = 5
@@ -71,7 +77,7 @@ class Guess:
 
 
 class LinearGuess(nn.Module):
-    """The model itself; nothing in it is trained by gradients.
+    """The model itself; nothing in it is trained together with the network.
 
     Args:
         variance: climatological variance of every point [C, H, W].
@@ -80,6 +86,7 @@ class LinearGuess(nn.Module):
         energy: climatological variances of the coordinates [R].
         propagator, noise: G and Q of one step [R, R].
         beside: climatological variance of what the modes leave out [C, H, W].
+        transport: takes the mean forward in the place of G and r; None: these do.
     """
 
     variance: Tensor
@@ -89,6 +96,7 @@ class LinearGuess(nn.Module):
     propagator: Tensor
     noise: Tensor
     beside: Tensor
+    transport: Transport | None
 
     def __init__(
         self,
@@ -99,8 +107,10 @@ class LinearGuess(nn.Module):
         propagator: Tensor,
         noise: Tensor,
         beside: Tensor,
+        transport: Transport | None = None,
     ) -> None:
         super().__init__()
+        self.transport = transport
         self.register_buffer("variance", variance.float().clamp_min(_LEAST))
         self.register_buffer("correlation", correlation.float().clamp(-0.999, 0.999))
         self.register_buffer("modes", modes.float())
@@ -108,6 +118,13 @@ class LinearGuess(nn.Module):
         self.register_buffer("propagator", propagator.float())
         self.register_buffer("noise", noise.float())
         self.register_buffer("beside", beside.float().clamp_min(_LEAST * (1.0 if len(modes) == 0 else 0.1)))
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "LinearGuess":
+        """From its state."""
+        moving = {n.removeprefix("transport."): t for n, t in tensors.items() if n.startswith("transport.")}
+        own = {n: t for n, t in tensors.items() if not n.startswith("transport.")}
+        return cls(**own, transport=Transport.of(moving) if moving else None)
 
     @classmethod
     def pointwise(cls, variance: Tensor, correlation: Tensor) -> "LinearGuess":
@@ -143,6 +160,13 @@ class LinearGuess(nn.Module):
         age = torch.where(newest > 0, k + 1 - newest, 0)
         g, q = (f[age] for f in self._steps(k))
         a = layout.sum(m.flatten(1) @ self.modes.T)
+        if self.transport is None:
+            mean = (g.to(a) @ a[:, :, None])[:, :, 0] @ self.modes
+            mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
+        else:
+            along = bool(self.transport.errors) and covariance_BRR is not None
+            moved, g, q = self._moved(self.transport, m, age, g, q, along)
+            mean = torch.where(there, moved, 0.0)
         if scale_B is not None:
             q = scale_B.double()[:, None, None] * q
         if covariance_BRR is None:
@@ -152,8 +176,6 @@ class LinearGuess(nn.Module):
             covariance = moved @ moved.mT + q
         else:
             covariance = g @ covariance_BRR.double() @ g.mT + q
-        mean = (g.to(a) @ a[:, :, None])[:, :, 0] @ self.modes
-        mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
         beside = self.beside * (1 - r**2 * (1 - share**2))
         if scale_B is not None:
             beside = scale_B.to(beside)[:, None, None, None] * beside
@@ -162,12 +184,31 @@ class LinearGuess(nn.Module):
         return Guess(mean, beside + spread, self.modes, covariance, beside, outside, layout)
 
     def part(self, layout: Layout) -> "LinearGuess":
-        """What this process holds of it."""
+        """What this process holds of it; raises ConfigError for a model of the flow, which needs all of a field."""
+        if self.transport is not None:
+            what = "the network improves on a model of the flow, which needs all of a member in one process"
+            raise ConfigError(what, key="parallel.tile", hint="1")
         rows, columns = layout.part((self.variance.shape[-2], self.variance.shape[-1]))
         fields = {name: getattr(self, name)[..., rows, columns] for name in ("variance", "correlation", "beside")}
         modes = self.modes.view(-1, *self.variance.shape)[..., rows, columns].flatten(1)
         own = LinearGuess(modes=modes, energy=self.energy, propagator=self.propagator, noise=self.noise, **fields)
         return own.to(self.modes)
+
+    def _moved(
+        self, transport: Transport, m_BCHW: Tensor, age_B: Tensor, g_BRR: Tensor, q_BRR: Tensor, along: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each state as many steps forward as it is old, and G and Q of these steps."""
+        x, g, q, noise = m_BCHW.clone(), g_BRR, q_BRR, self.noise.double()
+        if along:
+            known = (age_B > 0)[:, None, None]
+            g, q = torch.where(known, torch.eye(len(noise)).to(g), g), torch.where(known, 0.0, q)
+        for step in range(1, int(age_B.max()) + 1):
+            older = age_B >= step
+            if along:
+                t = transport.tangent(x[older], self.modes).double()
+                g[older], q[older] = t @ g[older], t @ q[older] @ t.mT + noise
+            x[older] = transport(x[older])
+        return x, g, q
 
     def _steps(self, frames: int) -> tuple[Tensor, Tensor]:
         """G and Q of 1..K steps, [K + 1, R, R] in float64; entry 0 is for no frame at all: 0 and the climate's."""

@@ -30,6 +30,7 @@ from stormda.training.rim import Rim
 from stormda.training.rollout import Rollout
 from stormda.training.team import ALONE, Team
 from stormda.training.tensorboard import event_writer
+from stormda.training.transport import Flow
 from stormda.types import Progress, silent
 
 _HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
@@ -190,6 +191,7 @@ def make_job(config: Config, archive: Archive) -> Job:
         rollout=Rollout(t.rollout.steps, t.rollout.after, t.rollout.share),
         start=None if t.start is None else load_weights(build.weights_path(config, t.start, "train.start")),
         rim=rim_of(config, archive.grid),
+        flow=Flow(s.transport.steps, s.transport.substeps, s.transport.errors),
     )
 
 

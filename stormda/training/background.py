@@ -263,7 +263,7 @@ def _fitted(
             noise = _positive(moments, linear.noise.double(), shrinkage)
             noise = noise * _scale(checked, alpha, noise, season)
             changed = {"propagator": math.sqrt(alpha) * linear.propagator, "noise": noise}
-            guess = LinearGuess(**dict(linear.named_buffers()) | changed)
+            guess = LinearGuess.of(dict(linear.named_buffers()) | changed)
             error = BackgroundError(guess, season, last.levels, last.share, last.cold_share, last.width)
             found.append((_score(error, checked, weights_HW, torch.Generator().manual_seed(seed)), error))
     return min(found, key=lambda each: each[0])[1]

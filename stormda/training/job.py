@@ -19,6 +19,7 @@ from stormda.grid import Grid
 from stormda.nn.embedding import static_fields
 from stormda.nn.poles import pole_arguments
 from stormda.nn.storm import Storm
+from stormda.nn.transport import Transport
 from stormda.nn.weights import Weights
 from stormda.normaliser import Normaliser
 from stormda.training.background import background_error
@@ -30,6 +31,7 @@ from stormda.training.rim import NO_RIM, Rim
 from stormda.training.rollout import Rollout, draw_level, own_analyses
 from stormda.training.samples import Samples
 from stormda.training.team import ALONE, Team
+from stormda.training.transport import Flow, fit_transport, untrained
 from stormda.training.validation import Validation
 from stormda.types import Progress, silent
 
@@ -59,6 +61,7 @@ class Job:
         rollout: learning from the network's own analyses.
         start: weights of an earlier training to begin with; None: random ones.
         rim: what a coarser model knows of the rim of the domain.
+        flow: how a model of the flow is fitted first, which takes the guess forward.
     """
 
     train: Data
@@ -78,6 +81,7 @@ class Job:
     rollout: Rollout = Rollout()
     start: Weights | None = None
     rim: Rim = NO_RIM
+    flow: Flow = Flow()
 
     @property
     def roll(self) -> bool:
@@ -107,6 +111,8 @@ class Job:
         facts |= {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
         if self.rim.width:
             facts["rim"] = self.rim
+        if self.flow.steps:
+            facts["flow"] = self.flow
         if self.rollout.steps:
             begin = round(self.rollout.after * self.settings.steps)
             facts |= {"rollout": f"{self.rollout.steps} after step {begin}, share {self.rollout.share}"}
@@ -157,7 +163,9 @@ def train_storm(
     enough_samples(job, team.count)
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
-    model = build(job, known, climate, team).to(device)
+    talk: dict[str, Any] = {"progress": progress, "stop": stop, "team": team}
+    transport, fitted = _flow(job, known, validation, folder / "flow", device, talk)
+    model = build(job, known, climate, team, transport).to(device)
     model.precision = precision
     if job.start is not None:
         _begin(model, job.start, team)
@@ -186,9 +194,11 @@ def train_storm(
     longer = replace(held, extra=job.rollout.steps) if job.rollout.steps else None
     share = job.rollout.share
     validate = Validation(held, names, density, weights_HW, job.seed, job.members, longer=longer, share=share)
-    talk: dict[str, Any] = {"progress": progress, "stop": stop, "record": record, "team": team}
     whole = job.fingerprint() + ("" if precision is None else f"\nprecision: {precision}")
-    outcome = fit(model, objective, validate, job.settings, folder, job=whole, **talk)
+    if fitted is None or fitted.finished:
+        outcome = fit(model, objective, validate, job.settings, folder, job=whole, record=record, **talk)
+    else:  # stopped before the network's first step
+        outcome = replace(fitted, step=0, best={}, curve=[])
     tensors = {name: value.detach().cpu() for name, value in team.gather(model.state_dict()).items()}
     if outcome.finished and job.background_modes:
         levels = density.sigma_min, density.sigma_max
@@ -223,6 +233,20 @@ def _background(
     error = background_error(*data, seed=job.seed, rim=job.rim, progress=progress)
     state = {} if error is None else error.state_dict()
     return {f"background.{name}": value.detach().cpu().clone() for name, value in state.items()}
+
+
+def _flow(
+    job: Job, known: Series, validation: Series, folder: Path, device: str, talk: Mapping[str, Any]
+) -> tuple[Transport | None, Outcome | None]:
+    """The model of the flow, and how it was fitted; nothing is fitted where the weights to begin with have one."""
+    if job.flow.steps == 0:
+        return None, None
+    model = untrained(job.flow, known, job.normaliser, job.grid, job.seed).to(device)
+    if job.start is not None:
+        return model.requires_grad_(False), None
+    data = model, known, validation, job.flow, folder
+    outcome = fit_transport(*data, seed=job.seed, job=job.fingerprint(), **talk)
+    return model.requires_grad_(False), outcome
 
 
 class _Samplers:
@@ -263,7 +287,7 @@ def _begin(model: EDM, start: Weights, team: Team) -> None:
         ) from error
 
 
-def build(job: Job, train: Series, climate: Statistics, team: Team = ALONE) -> EDM:
+def build(job: Job, train: Series, climate: Statistics, team: Team = ALONE, transport: Transport | None = None) -> EDM:
     """The untrained denoiser, which is the linear-Gaussian guess; initial weights are a function of the seed."""
     static = torch.as_tensor(static_fields(*job.grid.fields, job.grid.weights))
     static = torch.cat([static, climate.variance.sqrt().cpu()])
@@ -277,4 +301,5 @@ def build(job: Job, train: Series, climate: Statistics, team: Team = ALONE) -> E
         raise ConfigError(str(error), key="storm.width") from error
     finally:
         torch.random.set_rng_state(state)
-    return EDM(network, linear_guess(train, climate, job.frames, job.modes, roll=job.roll).cpu())
+    guess = linear_guess(train, climate, job.frames, job.modes, roll=job.roll, transport=transport)
+    return EDM(network, guess.cpu())

@@ -7,13 +7,23 @@ from torch import Tensor
 
 from stormda.diffusion.guess import LinearGuess, inverse_model
 from stormda.errors import InputError
+from stormda.nn.transport import Transport
 from stormda.training.data import Series, Statistics
 
 _LEAST_PAIRS = 10
+_STEPS, _PARTS = 2000, 64  # of a model of the flow that its errors are estimated from, and in how many parts
 _SHIFTS = 4  # copies of a field on a plane that wraps, spread evenly
 
 
-def linear_guess(series: Series, climate: Statistics, frames: int, modes: int, *, roll: bool = False) -> LinearGuess:
+def linear_guess(
+    series: Series,
+    climate: Statistics,
+    frames: int,
+    modes: int,
+    *,
+    roll: bool = False,
+    transport: Transport | None = None,
+) -> LinearGuess:
     """Estimate from the targets of a series.
 
     Args:
@@ -22,6 +32,7 @@ def linear_guess(series: Series, climate: Statistics, frames: int, modes: int, *
         frames: K.
         modes: leading EOFs to use at most; 0: independent points.
         roll: columns are statistically alike: shifted copies take part, and points of a row share one estimate.
+        transport: takes the mean forward: Q and the correlations are those of its errors.
 
     Raises:
         InputError: too few pairs of times one step apart.
@@ -45,6 +56,11 @@ def linear_guess(series: Series, climate: Statistics, frames: int, modes: int, *
         correlations.append(product / squares.clamp_min(1e-6))
     variance = _alike(beside[target].square().mean(dim=0), roll)
     energy = climate.energy[: len(e)]
+    if transport is not None:
+        q, left = _errors(transport, series.fields, past[pairs, -1], target[pairs], e)
+        one_step = (1 - _alike(left, roll) / variance).clamp(0.0, 1.0).sqrt()
+        powers = [one_step**age for age in range(frames, 0, -1)]
+        return LinearGuess(climate.variance, torch.stack(powers), e, energy, g, q, variance, transport)
     return LinearGuess(climate.variance, torch.stack(correlations), e, energy, g, q, variance)
 
 
@@ -58,6 +74,16 @@ def _propagator(fields: Tensor, before: Tensor, after: Tensor, e: Tensor, roll: 
     ]
     g, errors = inverse_model(torch.cat([a[before] for a in coordinates]), torch.cat([a[after] for a in coordinates]))
     return g, errors.T @ errors / len(errors)
+
+
+@torch.no_grad()
+def _errors(transport: Transport, fields: Tensor, before: Tensor, after: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one step: Q of the coordinates [R, R], and the variance of what the modes leave out [C, H, W]."""
+    every = max(1, len(before) // _STEPS)
+    pairs = zip(before[::every].tensor_split(_PARTS), after[::every].tensor_split(_PARTS), strict=True)
+    errors = torch.cat([fields[there] - transport(fields[here]) for here, there in pairs])
+    a = (errors.flatten(1) @ e.T).double()
+    return a.T @ a / len(a), _beside(errors, e).square().mean(dim=0)
 
 
 def _beside(fields: Tensor, e: Tensor) -> Tensor:

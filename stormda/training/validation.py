@@ -13,6 +13,7 @@ __all__ = ["Validation"]
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,8 +63,10 @@ class Validation:
         for level in density.levels(_LEVELS):
             batch = sampler.draw(_SAMPLES, g)
             self.sets.append((float(level), batch, draw_noise(batch, g)))
-        last = len(sampler.series.targets) - 1  # Spread evenly, at no whole number of steps: all hours take part.
-        chosen = torch.linspace(0, last, min(last + 1, _FORECASTS), device=device).round().long()
+        follow = torch.as_tensor(np.flatnonzero(sampler.series.past(1)[:, 0] >= 0), device=device)
+        follow = follow if len(follow) else torch.arange(len(sampler.series.targets), device=device)
+        last = len(follow) - 1  # Spread evenly, at no whole number of steps: all hours take part.
+        chosen = follow[torch.linspace(0, last, min(last + 1, _FORECASTS), device=device).round().long()]
         self.forecast = sampler.known(chosen, _KNOWN)
         self.noise, self.seed = draw_noise(self.forecast, g), seed
         self.times = sampler.series.times[sampler.series.targets[chosen.cpu().numpy()]]

@@ -32,7 +32,8 @@ def save(path: Path, size: Mapping[str, int] | None = None, shape: tuple[int, in
     modes = torch.linalg.qr(torch.randn(shape[0] * shape[1], 2))[0].T
     matrices = {"energy": torch.tensor([9.0, 4.0]), "propagator": 0.8 * torch.eye(2), "noise": torch.eye(2)}
     fields = {"variance": torch.ones(1, *shape), "beside": 0.5 * torch.ones(1, *shape)}
-    model = EDM(network, LinearGuess(correlation=torch.full((2, 1, *shape), 0.9), modes=modes, **fields, **matrices))
+    past = {"correlation": torch.full((2, 1, *shape), 0.9), "modes": modes}
+    model = EDM(network, LinearGuess.of(past | fields | matrices))
     normaliser = Normaliser((Channel.parse("msl"),), np.full((1, 1, *shape), 1e5), np.array([700.0]), 0, 0)
     step = np.timedelta64(21600, "s")
     save_weights(path, Weights(model.state_dict(), normaliser, grid, step, architecture, (0.02, 50.0), {}))
