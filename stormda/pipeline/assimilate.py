@@ -128,7 +128,7 @@ def assimilate(
         AnalysisRejected: an analysis failed its sanity check; what was published before stays.
     """
     method = config.assimilate.method
-    possible(config)
+    possible(config, world)
     if world.processes > 1 and method not in _DIVIDED:
         log.info("%s is the work of one process; the others wait", method)
         options: dict[str, Any] = {"instead": instead, "prior": prior, "dry_run": dry_run, "windows": windows}

@@ -15,7 +15,7 @@ from torch import Tensor
 from stormda.assimilation.prior import Prior
 from stormda.assimilation.storm_prior import StormPrior
 from stormda.config import Config
-from stormda.distributed.world import World
+from stormda.distributed.world import ALONE, World
 from stormda.errors import ConfigError
 from stormda.layout import WHOLE, Layout
 from stormda.nn.storm import Storm
@@ -75,11 +75,12 @@ def impossible(config: Config, axis: str) -> list[str]:
     return [what for what, asked in (both | fields if axis == "tile" else both).items() if asked]
 
 
-def possible(config: Config) -> None:
-    """Raise ConfigError where an analysis needs what is to be cut by hand, a member or the network, in one process."""
+def possible(config: Config, world: World = ALONE) -> None:
+    """Raise ConfigError where an analysis needs what is to be cut, a member or the network, in one process."""
     for axis, thing in (("tile", "a member"), ("shard", "the network")):
         wrong = impossible(config, axis)
-        if wrong and (getattr(config.parallel, axis) or 1) > 1:
+        asked = (getattr(config.parallel, axis) or 1) > 1
+        if wrong and (asked or (world.mesh is not None and world.mesh[axis].size() > 1)):
             hint = f"parallel.{axis}=1; members are divided among processes without it"
             raise ConfigError(f"{wrong[0]} needs all of {thing} in one process", key=f"parallel.{axis}", hint=hint)
 

@@ -253,6 +253,7 @@ def test_what_rank_0_finds_wrong_ends_all_of_them(world: World, tmp_path: Path) 
             2,
             "window.frames=3 needs all of a member in one process",
         ),
+        (["parallel.ensemble=1", "window.frames=3", "--dry-run"], 2, "window.frames=3 needs all of a member"),
         (["parallel.tile=3", "--dry-run"], 2, "2 processes were started, which is no mesh of tile 3"),
     ],
 )
