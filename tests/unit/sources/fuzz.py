@@ -30,7 +30,7 @@ from stormda.pipeline.ingest_file import READERS
 from stormda.sources.gridded import read_gridded
 from stormda.sources.worker import alive
 
-_TABLE = {"kind": "table", "station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon"}
+_TABLE: dict[str, object] = {"kind": "table", "station_id": "id", "time": "time", "latitude": "lat", "longitude": "lon"}
 _TABLE |= {"variables": {"t2m": {"column": "t"}}}
 _COLUMNS = {"text": "raw", "time": "time", "latitude": "lat", "longitude": "lon", "elevation": "elev"}
 _VOLUME: dict[str, object] = {"kind": "radar", "cell": None}
@@ -52,6 +52,10 @@ def _text(name: str, options: Mapping[str, object], content: bytes) -> Sample:
     return Sample(name, options, lambda path: path.write_bytes(content))
 
 
+def _bufr(report: str, **more: str) -> Sample:
+    return Sample("x.bufr", {"kind": "bufr", "report": report, **more}, lambda path: made.bufr(path, report))
+
+
 def _nexrad(packed: bool) -> Sample:
     return Sample(
         "KLBB20200701_120000_V06",
@@ -62,15 +66,10 @@ def _nexrad(packed: bool) -> Sample:
 
 
 SAMPLES: Mapping[str, Sample] = {
-    **{
-        f"bufr {report}": Sample(
-            "x.bufr", {"kind": "bufr", "report": report}, lambda path, report=report: made.bufr(path, report)
-        )
-        for report in ("synop", "temp", "aircraft")
-    },
-    "bufr synop, broken: skip": Sample(
-        "x.bufr", {"kind": "bufr", "report": "synop", "broken": "skip"}, lambda path: made.bufr(path, "synop")
-    ),
+    "bufr synop": _bufr("synop"),
+    "bufr synop, broken: skip": _bufr("synop", broken="skip"),
+    "bufr temp": _bufr("temp"),
+    "bufr aircraft": _bufr("aircraft"),
     "metar": _text("20201001.txt", {"kind": "metar"}, made.METAR),
     "metar table": _text("x.csv", {"kind": "metar", "columns": _COLUMNS}, made.METAR_TABLE),
     "madis": Sample("x.nc", {"kind": "madis", "report": "metar"}, made.madis),
