@@ -250,7 +250,7 @@ class ArchiveWriter:
                 chunks=(self._length, *grid.shape),
                 dtype="float32",
                 fill_value=np.nan,  # a chunk that is lost is no data
-                compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+                compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),  # benchmarks/ingest.md
                 dimension_names=("time", *dims),
             )
             array.attrs.update({**channel_attributes(channel), **_level(channel), **mapping})
