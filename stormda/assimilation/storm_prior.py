@@ -190,7 +190,7 @@ class StormPrior:
         return replace(self, background=None, basis=self.signature)
 
     def share(self, history: History, sigma: float) -> float:
-        """As estimated with the background errors, else the validation loss; 1 of a Gaussian, or where none is known."""
+        """As estimated with the background errors, else the validation loss; 1 of a Gaussian."""
         if self._taken(history):
             return 1.0
         if self.background is not None:
