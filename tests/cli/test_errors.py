@@ -25,7 +25,8 @@ import pytest
         ),
         (
             "archive.train={start: 2019-13-01, end: 2020-01-01}",
-            "'2019-13-01' is not a time, on the command line - key=archive.train.start; hint: write it as 2019-02-17T12Z",
+            "'2019-13-01' is not a time, on the command line - key=archive.train.start; "
+            "hint: write it as 2019-02-17T12Z",
         ),
         (
             "observations.sources.synop={kind: tabel}",
@@ -33,13 +34,13 @@ import pytest
         ),
         (
             "observations.sources.synop={kind: vobs, fiels: [a]}",
-            "unknown key 'fiels' (and 1 more problem), on the command line - key=observations.sources.synop.fiels; hint: "
-            "did you mean 'files'?",
+            "unknown key 'fiels' (and 1 more problem), on the command line - key=observations.sources.synop.fiels; "
+            "hint: did you mean 'files'?",
         ),
         (
             "assimilate.ensemble=1",
-            "Input should be greater than or equal to 2 (it is 1), on the command line - key=assimilate.ensemble; hint: "
-            "stormda config schema lists every key",
+            "Input should be greater than or equal to 2 (it is 1), on the command line - key=assimilate.ensemble; "
+            "hint: stormda config schema lists every key",
         ),
         ("nonsense", "'nonsense' is not an override; hint: write it as key.sub=value"),
     ],
