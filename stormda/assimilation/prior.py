@@ -199,7 +199,7 @@ class GaussianPrior:
 def signature_of(modes_RN: Tensor) -> str:
     """Tells one basis from another, up to rounding: a covariance [R, R] means nothing in a basis of other EOFs."""
     random = torch.as_tensor(np.random.default_rng(0).standard_normal(modes_RN.shape[1]))
-    words = np.round((modes_RN.double() @ random).numpy(), 3) + 0.0  # no negative zero
+    words = np.round((modes_RN.double().cpu() @ random).numpy(), 3) + 0.0  # no negative zero
     return hashlib.sha256(words.tobytes()).hexdigest()[:16]
 
 

@@ -131,6 +131,7 @@ class StormPrior:
     def on(self, device: str, precision: torch.dtype | None = None) -> "StormPrior":
         """Move its network to a device, and round products within it to another precision; returns itself."""
         self.model.to(device).precision = precision
+        self._last = None  # It is where the model was.
         return self
 
     @property

@@ -111,6 +111,9 @@ class StormConfig(Section):
             raise ValueError(f"{self.width // self.heads} numbers a head (width / heads) are not a multiple of 4")
         if self.dilation > 1 and not self.tile:
             raise ValueError(f"a dilation of {self.dilation} needs tiles, and tile is 0")
+        if self.transport.errors and (not self.transport.steps or not self.modes or self.background_modes):
+            what = "transport.errors takes errors forward in the modes of the guess, by the model of the flow"
+            raise ValueError(f"{what}: it needs transport.steps and modes above 0, and background_modes: 0")
         return self
 
     def arguments(self) -> dict[str, int]:

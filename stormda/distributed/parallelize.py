@@ -16,7 +16,7 @@ reads from safetensors files only the rows that are its own.
 __all__ = ["Held", "Spread", "cut", "on_meta", "read_weights"]
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,7 +36,12 @@ from stormda.errors import CheckpointError, InputMissing
 from stormda.nn.block import Block
 
 
-def cut(module: nn.Module, mesh: DeviceMesh, precision: torch.dtype | None = None) -> nn.Module:
+def cut(
+    module: nn.Module,
+    mesh: DeviceMesh,
+    precision: torch.dtype | None = None,
+    whole: Collection[nn.Parameter] = (),
+) -> nn.Module:
     """Cut the weights of a module over the axis `shard`; inside it they are gathered for the time of a pass.
 
     Args:
@@ -44,13 +49,14 @@ def cut(module: nn.Module, mesh: DeviceMesh, precision: torch.dtype | None = Non
         mesh: with axes `ensemble` and `shard`; over the first, gradients are averaged.
         precision: of gathered weights and of what runs in the module; its answers and the mean of gradients are in
             float32. None: that of the weights.
+        whole: weights that every rank keeps.
     """
     policy = MixedPrecisionPolicy()
     if precision is not None:
         policy = MixedPrecisionPolicy(precision, reduce_dtype=torch.float32, output_dtype=torch.float32)
     over = mesh["ensemble", "shard"] if mesh["ensemble"].size() > 1 else mesh["shard"]
     # The root too: after a pass without gradients its weights would else stay gathered, and be taken for the model's.
-    fully_shard(module, mesh=over, reshard_after_forward=True, mp_policy=policy)
+    fully_shard(module, mesh=over, reshard_after_forward=True, mp_policy=policy, ignored_params=set(whole))
     return module
 
 
@@ -111,9 +117,12 @@ class Spread:
         return cut(block, self.mesh, self.precision) if self.cut else block
 
     def spread(self, model: nn.Module) -> nn.Module:
-        """The model with what is left of it cut, or with all of it everywhere and gradients averaged."""
+        """The model with what is left of it cut, or with all of it everywhere and gradients averaged.
+
+        What is not trained, a model of the flow, stays whole: the guess is asked without the network too.
+        """
         if self.cut:
-            return cut(model, self.mesh)
+            return cut(model, self.mesh, whole=[p for p in model.parameters() if not p.requires_grad])
         if self.count == 1:
             return model
         return DistributedDataParallel(model, process_group=self._groups[0], broadcast_buffers=False)

@@ -11,9 +11,10 @@ domain, products in the space of waves (k, l), each with a table over the length
 
     t_0(K) + i (k t_1(K) + l t_2(K)) / K
 
-isotropic scalars and vectors: in one dimension any kernel. No place is special, and the number of weights does not
-grow with the area. F begins as the divergence of the first two products, W, L and f as nothing: flux form, in which the
-first gradients are those of a linear regression for the winds. One step of the archive is a few steps of the classical
+isotropic scalars and vectors: in one dimension any kernel. K counts waves along the longer side of the domain. No place
+is special, and the number of weights does not grow with the area. F begins as the divergence of the first two products,
+L and f as nothing, W as nearly that: flux form, in which the first gradients are those of a linear regression for the
+winds. One step of the archive is a few steps of the classical
 Runge-Kutta scheme, so that the weights are those of a tendency. Waves that the archive does not have are dropped, in
 states and in tendencies: nothing is known of them, and products would feed them.
 
@@ -61,16 +62,17 @@ class Transport(nn.Module):
     ) -> None:
         super().__init__()
         c, h, w = offset.shape
-        k = torch.fft.fftfreq(h, 1 / h)[:, None]
-        l_ = torch.fft.rfftfreq(w, 1 / w)[None]
+        side = max(h, w)
+        k = torch.fft.fftfreq(h, 1 / side)[:, None]
+        l_ = torch.fft.rfftfreq(w, 1 / side)[None]
         length = (k.square() + l_.square()).sqrt()
         n = int(length.max().floor()) + 2
         g = torch.Generator().manual_seed(seed)
         whole = torch.arange(n, dtype=torch.float32)
         flux = torch.zeros(c, c, _WINDS, 3, n)
         for d in range(c):  # minus the divergence, per grid spacing
-            flux[d, d, 0, 1] = -2 * math.pi / h * whole
-            flux[d, d, 1, 2] = -2 * math.pi / w * whole
+            flux[d, d, 0, 1] = -2 * math.pi / side * whole
+            flux[d, d, 1, 2] = -2 * math.pi / side * whole
         self.register_buffer("offset", offset.float())
         self.register_buffer("substeps", torch.tensor(substeps))
         self.register_buffer("waves", torch.ones_like(length) if waves is None else waves.float())
@@ -80,7 +82,11 @@ class Transport(nn.Module):
         self.flux = nn.Parameter(flux.flatten(1, 2))
         self.linear = nn.Parameter(torch.zeros(c, c, 3, n))
         self.force = nn.Parameter(torch.zeros(c, h, 1))
-        single = (2 * k.abs() != h) & (2 * l_ != w)  # the shortest wave of an even number of points has no direction
+        single = torch.ones_like(length)  # the shortest wave of an even number of points has no direction
+        if h % 2 == 0:
+            single[h // 2] = 0
+        if w % 2 == 0:
+            single[:, w // 2] = 0
         unit = torch.stack([k.expand_as(length), l_.expand_as(length)]) * single / length.clamp_min(1)
         self.register_buffer("_low", length.floor().long(), persistent=False)
         self.register_buffer("_between", length - length.floor(), persistent=False)

@@ -30,7 +30,7 @@ from stormda.training.rim import Rim
 from stormda.training.rollout import Rollout
 from stormda.training.team import ALONE, Team
 from stormda.training.tensorboard import event_writer
-from stormda.training.transport import Flow
+from stormda.training.transport import Flow, check_flow
 from stormda.types import Progress, silent
 
 _HELD_BACK = 0.1  # of the training times, the last ones, where the configuration names no validation period
@@ -104,6 +104,7 @@ def train(
     first = team.number == 0
     record = event_writer(folder / "events") if config.train.tensorboard and first else _nowhere
     enough_samples(job, team.count)
+    check_flow(job.flow, job.normaliser, job.grid)
     precision = precision_of(config)
     if dry_run:
         return TrainResult("", False, 0, times, 0, 0.0, {}, {}, {})

@@ -31,7 +31,7 @@ from stormda.training.rim import NO_RIM, Rim
 from stormda.training.rollout import Rollout, draw_level, own_analyses
 from stormda.training.samples import Samples
 from stormda.training.team import ALONE, Team
-from stormda.training.transport import Flow, fit_transport, untrained
+from stormda.training.transport import Flow, check_flow, fit_transport, untrained
 from stormda.training.validation import Validation
 from stormda.types import Progress, silent
 
@@ -39,6 +39,8 @@ _SIGMA_MIN = 0.02
 _ABOVE = 5.0  # sigma_max in units of the leading EOF's standard deviation
 # May differ when a training goes on.
 _FREE = ("steps", "minutes", "checkpoint_every", "validate_every", "patience", "compile")
+# Of a model of the flow, what the configuration says whatever weights a training begins with.
+_ASKED = ("guess.transport.substeps", "guess.transport.errors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +160,10 @@ def train_storm(
         StormdaError: the loss is not finite.
         CheckpointError: the checkpoint belongs to another job.
         InputError: too few times.
-        ConfigError: a network that cannot be built, or fewer samples than ranks.
+        ConfigError: a network that cannot be built, fewer samples than ranks, or no domain for a model of the flow.
     """
     enough_samples(job, team.count)
+    check_flow(job.flow, job.normaliser, job.grid)
     known, validation = job.train.sample().to(device), job.validation.to(device)
     climate = statistics(known, job.roll)
     talk: dict[str, Any] = {"progress": progress, "stop": stop, "team": team}
@@ -241,12 +244,20 @@ def _flow(
     """The model of the flow, and how it was fitted; nothing is fitted where the weights to begin with have one."""
     if job.flow.steps == 0:
         return None, None
-    model = untrained(job.flow, known, job.normaliser, job.grid, job.seed).to(device)
+    model = untrained(job.flow, known, job.normaliser, job.seed).to(device)
     if job.start is not None:
         return model.requires_grad_(False), None
     data = model, known, validation, job.flow, folder
     outcome = fit_transport(*data, seed=job.seed, job=job.fingerprint(), **talk)
-    return model.requires_grad_(False), outcome
+    return _whole(model, talk["team"]).to(device), outcome
+
+
+def _whole(model: Transport, team: Team) -> Transport:
+    """The model with all its weights on every rank: the guess of each needs it at any time."""
+    first, shapes = team.number == 0, {name: p.shape for name, p in model.named_parameters()}
+    parts = team.gather(dict(model.named_parameters()))
+    weights = {name: team.sum(parts[name].detach() if first else torch.zeros(s)) for name, s in shapes.items()}
+    return Transport.of(model.state_dict() | weights)
 
 
 class _Samplers:
@@ -279,6 +290,8 @@ def enough_samples(job: Job, ranks: int) -> None:
 def _begin(model: EDM, start: Weights, team: Team) -> None:
     try:
         known = {name: t for name, t in start.tensors.items() if not name.startswith("background.")}
+        own = model.state_dict()
+        known |= {name: own[name] for name in _ASKED if name in own and name in known}
         fill(model, known, team)
     except RuntimeError as error:
         what = "the weights to begin with are those of another network"

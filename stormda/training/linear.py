@@ -11,7 +11,7 @@ from stormda.nn.transport import Transport
 from stormda.training.data import Series, Statistics
 
 _LEAST_PAIRS = 10
-_STEPS, _PARTS = 2000, 64  # of a model of the flow that its errors are estimated from, and in how many parts
+_STEPS, _AT_ONCE = 2000, 32  # of a model of the flow that its errors are estimated from, and how many together
 _SHIFTS = 4  # copies of a field on a plane that wraps, spread evenly
 
 
@@ -58,7 +58,7 @@ def linear_guess(
     energy = climate.energy[: len(e)]
     if transport is not None:
         q, left = _errors(transport, series.fields, past[pairs, -1], target[pairs], e)
-        one_step = (1 - _alike(left, roll) / variance).clamp(0.0, 1.0).sqrt()
+        one_step = (1 - _alike(left, roll) / variance.clamp_min(1e-12)).clamp(0.0, 1.0).sqrt()
         powers = [one_step**age for age in range(frames, 0, -1)]
         return LinearGuess(climate.variance, torch.stack(powers), e, energy, g, q, variance, transport)
     return LinearGuess(climate.variance, torch.stack(correlations), e, energy, g, q, variance)
@@ -80,7 +80,7 @@ def _propagator(fields: Tensor, before: Tensor, after: Tensor, e: Tensor, roll: 
 def _errors(transport: Transport, fields: Tensor, before: Tensor, after: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """Of one step: Q of the coordinates [R, R], and the variance of what the modes leave out [C, H, W]."""
     every = max(1, len(before) // _STEPS)
-    pairs = zip(before[::every].tensor_split(_PARTS), after[::every].tensor_split(_PARTS), strict=True)
+    pairs = zip(*(torch.split(index[::every], _AT_ONCE) for index in (before, after)), strict=True)
     errors = torch.cat([fields[there] - transport(fields[here]) for here, there in pairs])
     a = (errors.flatten(1) @ e.T).double()
     return a.T @ a / len(a), _beside(errors, e).square().mean(dim=0)

@@ -1,6 +1,6 @@
 """Fit a model of the flow to pairs of states one step apart, before a network learns what it leaves."""
 
-__all__ = ["Flow", "fit_transport"]
+__all__ = ["Flow", "check_flow", "fit_transport", "untrained"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +43,10 @@ class Flow:
     learning_rate: float = 0.04
 
 
-def untrained(flow: Flow, series: Series, normaliser: Normaliser, grid: Grid, seed: int) -> Transport:
-    """The model before it is fitted; raises ConfigError where the data are none for it."""
+def check_flow(flow: Flow, normaliser: Normaliser, grid: Grid) -> None:
+    """Raise ConfigError where a model of the flow is asked for, and the data are none for it."""
+    if flow.steps == 0:
+        return
     h, w = grid.shape
     if not (grid.periodic[1] or w == 1) or not (grid.periodic[0] or h == 1) or not grid.plane:
         what = "a model of the flow needs a plane that wraps on every side"
@@ -53,6 +55,10 @@ def untrained(flow: Flow, series: Series, normaliser: Normaliser, grid: Grid, se
         what = "a model of the flow knows no seasons and hours"
         hint = "archive.climatology={annual: 0, diurnal: 0}, or storm.transport.steps=0"
         raise ConfigError(what, key="storm.transport.steps", hint=hint)
+
+
+def untrained(flow: Flow, series: Series, normaliser: Normaliser, seed: int) -> Transport:
+    """The model before it is fitted, for data that `check_flow` has seen."""
     mean = normaliser.mean(np.asarray(["2000-01-01"], dtype="datetime64[s]"))[0]
     offset = torch.as_tensor(mean / normaliser.sd[:, None, None]).to(series.fields)
     energy = torch.fft.rfft2(series.fields[:: max(1, len(series.fields) // _SPECTRA)] + offset).abs().square().mean(0)
@@ -90,7 +96,8 @@ def fit_transport(
     before, after = _pairs(learn)
     check_before, check_after = _pairs(held)
     every = max(1, len(check_before) // _HELD)
-    mine = slice(team.number, None, team.count)
+    idle = team.number >= flow.batch  # A transform of no fields is an error: the first pair stands there for nothing.
+    mine = slice(1) if idle else slice(team.number, None, team.count)
 
     def objective(network: nn.Module, step: int) -> Tensor:
         g = torch.Generator(learn.fields.device).manual_seed(seed * 1_000_003 + step)
@@ -98,7 +105,7 @@ def fit_transport(
         x, y = learn.fields[before[chosen]], learn.fields[after[chosen]]
         x = x + _NOISE * torch.randn(x.shape, generator=g, device=g.device)
         loss: Tensor = (network(x[mine]) - y[mine]).square().mean(dim=(1, 2, 3)).sum() / flow.batch
-        return loss
+        return 0.0 * loss if idle else loss
 
     def validate(network: nn.Module) -> dict[str, float]:
         x, y = held.fields[check_before[::every]], held.fields[check_after[::every]]
@@ -113,8 +120,9 @@ def fit_transport(
 
 
 def _pairs(series: Series) -> tuple[Tensor, Tensor]:
-    """Indices of states one step apart."""
-    past, target = torch.as_tensor(series.past(1))[:, 0], torch.as_tensor(series.targets)
+    """Indices of states one step apart, on the device of the fields."""
+    device = series.fields.device
+    past, target = (torch.as_tensor(index, device=device) for index in (series.past(1)[:, 0], series.targets))
     there = past >= 0
     if int(there.sum()) < _LEAST_PAIRS:
         raise InputError(f"only {int(there.sum())} pairs of times one step apart", key="archive.step")

@@ -187,6 +187,11 @@ def test_a_dry_run_writes_nothing_and_json_is_one_document(
     assert state() == before
 
 
+def test_a_dry_run_refuses_a_model_of_the_flow_where_the_domain_has_a_rim(run: Run) -> None:
+    ended = run("train", "--dry-run", "storm.transport.steps=5")
+    assert ended.code == 2 and "a plane that wraps on every side" in ended.err
+
+
 def test_a_dry_run_on_nothing_makes_no_folder(world: World, tmp_path: Path) -> None:
     ended = command("ingest", "-c", world.config, "--dry-run", f"run_dir={tmp_path / 'new'}")
     assert ended.code == 0 and list(tmp_path.iterdir()) == []

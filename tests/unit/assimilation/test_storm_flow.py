@@ -121,6 +121,13 @@ def test_a_flow_without_errors_carries_nothing(past: History) -> None:
     assert model.carry(past, TIME, lambda z: z.flatten(1)[:, :1], torch.zeros(1), torch.ones(1)) is None
 
 
+def test_another_device_asks_for_another_guess(past: History) -> None:
+    model = prior()
+    before = model._guess(past)
+    assert model._guess(past) is before
+    assert model.on("cpu")._guess(past) is not before
+
+
 def test_a_past_two_steps_old_is_taken_two_steps(past: History) -> None:
     model = prior()
     mask = torch.tensor([True, False])

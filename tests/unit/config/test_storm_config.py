@@ -36,6 +36,9 @@ def test_without_tiles_only_what_matters_is_handed_on() -> None:
         ("dilation: 0", "storm.dilation", "greater than or equal to 1"),
         ("dilation: 2", "storm", "a dilation of 2 needs tiles"),
         ("width: 24", "storm", "6 numbers a head"),
+        ("transport: {errors: true}, background_modes: 0", "storm", "needs transport.steps"),
+        ("transport: {steps: 9, errors: true}", "storm", "background_modes: 0"),
+        ("transport: {steps: 9, errors: true}, modes: 0, background_modes: 0", "storm", "modes above 0"),
         ("preset: 10M, heads: 3", "storm", "the width 256 is not a multiple of 3 heads"),
     ],
 )

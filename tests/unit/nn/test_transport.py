@@ -1,6 +1,7 @@
 """The model of the flow: what it can be, what it keeps, and that fitting finds a known one."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from stormda.nn.transport import Transport
 from stormda.normaliser import Normaliser
 from stormda.training.data import Series
 from stormda.training.loop import Outcome
-from stormda.training.transport import Flow, fit_transport, untrained
+from stormda.training.team import Alone
+from stormda.training.transport import Flow, check_flow, fit_transport, untrained
 from stormda.variables import Channel
 
 WIND = 1.7  # grid spacings a step
@@ -62,6 +64,18 @@ def test_no_place_is_special() -> None:
     x = torch.randn(1, 2, 9, 14, generator=torch.Generator().manual_seed(0))
     moved = model(x.roll((2, 5), dims=(-2, -1)))
     assert torch.allclose(moved, model(x).roll((2, 5), dims=(-2, -1)), atol=2e-5)  # float32, 48 transforms
+
+
+def test_no_direction_is_special_where_sides_differ() -> None:
+    """A wave of 8 points is damped alike along the rows and along the columns of 8 x 16 points."""
+    model = Transport(torch.zeros(1, 8, 16), seed=2).requires_grad_(False)
+    set_to(model, linear=-torch.rand(1, 1, 3, model.linear.shape[-1], generator=torch.Generator().manual_seed(4)))
+    model.linear[:, :, 1:] = 0
+    wave = torch.cos(2 * math.pi * torch.arange(16) / 8)
+    along, down = wave.expand(1, 1, 8, 16), wave[:8, None].expand(1, 1, 8, 16)
+    # float32, 16 evaluations
+    assert torch.allclose(model(along)[0, 0, 0, :8], model(down)[0, 0, :, 0], atol=1e-5)
+    assert float((model(along) - along).abs().max()) > 0.01
 
 
 def test_its_state_builds_it_again() -> None:
@@ -115,6 +129,21 @@ def test_fitting_finds_a_known_model(fitted: tuple[Transport, Outcome, Series]) 
     assert outcome.best["loss"] < 0.05 * persistence
 
 
+def test_ranks_beyond_the_batch_add_nothing(tmp_path: Path, nature: Transport) -> None:
+    """Eleven ranks of one process: the other ten add what they would, so the curve is that of one."""
+
+    class Last(Alone):
+        number, count = 10, 11
+
+    learn, held = series(nature, 1), series(nature, 2)
+    model = Transport(torch.zeros(1, 1, 24), seed=1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    outcome = fit_transport(model, learn, held, Flow(2, batch=8), tmp_path, team=Last())
+    assert outcome.curve[-1]["train"] == 0.0
+    # Without gradients Adam stays where it is.
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 def test_the_guess_moves_with_it_and_knows_its_errors(fitted: tuple[Transport, Outcome, Series]) -> None:
     model, _, held = fitted
     model.requires_grad_(False)
@@ -154,20 +183,19 @@ def test_domains_that_it_is_not_for(grid: Grid, harmonics: tuple[int, int], said
     features = (1 + 2 * harmonics[0]) * (1 + 2 * harmonics[1])
     channel = (Channel("theta", 0.0),)
     normaliser = Normaliser(channel, np.zeros((features, 1, 4, 6)), np.ones(1), *harmonics)
-    states = series(Transport(torch.zeros(1, 4, 6)), 0)
+    check_flow(Flow(), normaliser, grid)
     with pytest.raises(ConfigError, match=said):
-        untrained(Flow(10), states, normaliser, grid, 0)
+        check_flow(Flow(10), normaliser, grid)
 
 
 def test_waves_that_the_archive_lacks_are_dropped() -> None:
-    grid = Grid(np.linspace(-45, 45, 1), np.arange(0, 360, 15.0), periodic=(True, True), plane=True)
     normaliser = Normaliser((Channel("theta", 0.0),), np.full((1, 1, 1, 24), 3.0), np.ones(1), 0, 0)
     x = torch.randn(40, 1, 1, 24, generator=torch.Generator().manual_seed(0))
     spectrum = torch.fft.rfft(x)
     spectrum[..., 9:] = 0
     times = np.datetime64("2000-01-01", "s") + np.arange(40) * np.timedelta64(3600, "s")
     states = Series(torch.fft.irfft(spectrum, n=24), times, np.timedelta64(3600, "s"), np.arange(40))
-    model = untrained(Flow(10), states, normaliser, grid, 0)
+    model = untrained(Flow(10), states, normaliser, 0)
     assert model.waves[0].tolist() == [1.0] * 9 + [0.0] * 4
     after = torch.fft.rfft(model(x) + model.offset).abs()
     assert after[..., 9:].max().item() < 1e-4 < after[..., 8].max().item()  # float32: 24 points of size 4, 1e-5

@@ -15,6 +15,7 @@ from stormda.training.job import Job, train_storm
 from stormda.training.loop import Settings
 from stormda.training.rollout import Rollout
 from stormda.training.stream import Stream
+from stormda.training.transport import Flow
 from stormda.variables import Channel
 
 STEP = np.timedelta64(6, "h")
@@ -125,6 +126,43 @@ def test_a_training_begins_with_given_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"train\.start"):
         wider = {"patch": 1, "width": 32, "blocks": 2, "heads": 2, "latents": 2}
         train_storm(job(network=wider, start=first), tmp_path / "other")
+
+
+def test_a_model_of_the_flow_goes_on_exactly(tmp_path: Path) -> None:
+    """Stopped while the model is fitted, and again while the network learns; read from a disk."""
+    data = Stream(Disk(series(800, 0)), 1, 16, 4 * 100 * 4 * POINTS, seed=0)
+    settings = replace(job().settings, steps=12, warm_up=5, validate_every=6)
+    asked = job(train=data, settings=settings, flow=Flow(12), modes=4)
+    whole = train_storm(asked, tmp_path / "whole")
+    asks = iter([False] * 6 + [True] + [False] * 7 + [True])  # five more steps of the model, three of the network
+    parts = [train_storm(asked, tmp_path / "parts", stop=lambda: next(asks)).outcome for _ in range(2)]
+    assert [(part.finished, part.step) for part in parts] == [(False, 0), (False, 3)]
+    rest = train_storm(asked, tmp_path / "parts")
+    assert all(torch.equal(rest.weights.tensors[k], t) for k, t in whole.weights.tensors.items())
+    assert rest.outcome.curve[-1]["loss"] == whole.outcome.curve[-1]["loss"]
+
+
+def test_few_pairs_are_enough_for_the_errors_of_a_model_of_the_flow(tmp_path: Path) -> None:
+    settings = Settings(steps=2, validate_every=2)
+    few = job(train=series(40, 0), settings=settings, flow=Flow(60), modes=4)  # errors are computed 32 at a time
+    tensors = train_storm(few, tmp_path).weights.tensors
+    assert float(tensors["guess.noise"].diagonal().min()) > 0
+    assert torch.isfinite(tensors["guess.correlation"]).all()
+
+
+def test_a_training_begins_with_a_model_of_the_flow(tmp_path: Path) -> None:
+    """The weights are those of the file; what is done with them is what the configuration says."""
+    short = Settings(steps=0)
+    first = train_storm(job(settings=short, flow=Flow(4), modes=4), tmp_path / "first").weights
+    asked = job(settings=short, flow=Flow(4, substeps=2, errors=True), modes=4, start=first)
+    again = train_storm(asked, tmp_path / "again").weights.tensors
+    assert torch.equal(again["guess.transport.winds"], first.tensors["guess.transport.winds"])
+    assert bool(again["guess.transport.errors"]) and int(again["guess.transport.substeps"]) == 2
+    without = train_storm(job(settings=short, modes=4), tmp_path / "without").weights
+    with pytest.raises(CheckpointError, match=r"train\.start"):
+        train_storm(replace(asked, start=without), tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"train\.start"):
+        train_storm(job(settings=short, modes=4, start=first), tmp_path / "another")
 
 
 def test_the_weights_know_the_background_errors_and_a_training_of_no_steps_adds_them(tmp_path: Path) -> None:
