@@ -31,6 +31,7 @@ from stormda.types import Array
 
 _APART = 0.02  # of a spacing: how far points may lie from the lines of x and y (coordinates in files are rounded)
 _SAME = 1e-3  # of a spacing: two lines closer than this are one
+_ALIKE = 1e-9  # of a parameter, 6 mm of the Earth: PROJ computes one of the Earth's axes from the other and back
 _STEP = {"m": 1000.0, "degrees": 0.01}  # of the central differences
 _TEXTS = ("crs_wkt", "spatial_ref", "long_name", "units")
 
@@ -178,7 +179,8 @@ class Projection:
 
     def alike(self, other: "Projection") -> bool:
         """Whether two grids are on the same map, wherever their points are."""
-        return self.mapping == other.mapping
+        own, others = self.mapping, other.mapping
+        return own.keys() == others.keys() and all(_equal(n, own[n], others[n]) for n in own)
 
     def within(self, other: "Projection") -> tuple[Array, Array] | None:
         """Rows and columns of `other` that hold the points of this one; None if one is not there."""
@@ -198,6 +200,18 @@ def join_longitudes(longitude_HW: Array) -> Array:
     west = np.mod(longitude_HW + 180.0, 360.0) - 180.0
     east = np.mod(longitude_HW, 360.0)
     return west if np.ptp(west) <= np.ptp(east) else east
+
+
+def _equal(name: str, a: Any, b: Any) -> bool:
+    """Whether two attributes are the same: a text, a number or some; longitudes in any convention."""
+    if isinstance(a, str) or isinstance(b, str):
+        return bool(a == b)
+    if np.shape(a) != np.shape(b):
+        return False
+    apart = np.subtract(a, b)
+    if "longitude" in name:
+        apart = np.mod(apart + 180.0, 360.0) - 180.0
+    return bool((np.abs(apart) <= _ALIKE * np.maximum(1.0, np.abs(b))).all())
 
 
 def _close(a: Array, b: Array) -> Array:

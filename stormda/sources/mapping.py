@@ -86,7 +86,10 @@ def _line(axis: Axis, unit: str) -> Array:
 def _mapping(f: Field) -> Mapping[str, Any] | None:
     """Attributes of the grid mapping of a field."""
     if "GRIB_gridType" in f.attributes:
-        return _grib({k.removeprefix("GRIB_"): v for k, v in f.attributes.items() if k.startswith("GRIB_")})
+        try:
+            return _grib({k.removeprefix("GRIB_"): v for k, v in f.attributes.items() if k.startswith("GRIB_")})
+        except KeyError as error:
+            raise InputError(f"the message does not tell its projection: {error} is missing") from error
     named = str(f.attributes.get("grid_mapping", "")).split(":")[0].strip()
     if not named:
         return None

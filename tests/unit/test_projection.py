@@ -1,6 +1,7 @@
 """Projections: lines, areas and turns against Snyder's formulas (https://doi.org/10.3133/pp1395), without PROJ."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from stormda.errors import InputError
 from stormda.grid import Grid
 from stormda.projection import Projection
+from stormda.sources.axes import Axis
+from stormda.sources.fields import Field
+from stormda.sources.mapping import projection_of
 
 RADIUS = 6371229.0
 SPHERE = {"earth_radius": RADIUS}
@@ -65,6 +69,42 @@ def test_there_and_back(make: Any) -> None:
     np.testing.assert_allclose(y, np.broadcast_to(p.y[:, None], y.shape), rtol=0, atol=1e-8 * spacing)
     again = pickle.loads(pickle.dumps(p))
     assert again == p and hash(again) == hash(p) and again.same(p) and again.mapping == p.mapping
+
+
+@pytest.mark.parametrize("mapping", [LAMBERT, POLAR, ROTATED, EQUAL_AREA], ids=lambda m: m["grid_mapping_name"][:5])
+@pytest.mark.parametrize(
+    "earth",
+    [
+        {"earth_radius": RADIUS},
+        {"semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563},
+        {"semi_major_axis": 6378160.0, "inverse_flattening": 297.0},
+        {"semi_major_axis": 6377563.396, "semi_minor_axis": 6356256.909},
+    ],
+    ids=["sphere", "WGS84", "IAU", "Airy"],
+)
+def test_what_it_writes_it_reads_as_the_same(mapping: dict[str, Any], earth: dict[str, float]) -> None:
+    own = {name: value for name, value in mapping.items() if name != "earth_radius"} | earth
+    p = Projection(own, np.arange(3.0), np.arange(4.0))
+    again = Projection(p.mapping, p.y, p.x)
+    assert again.same(p) and Grid.projected(again).same(Grid.projected(p))
+    wider = Projection(own | {"semi_major_axis": 6378500.0, "earth_radius": 6378500.0}, p.y, p.x)
+    assert not wider.alike(p)
+
+
+def test_longitudes_of_a_map_are_in_any_convention() -> None:
+    p = lambert()
+    assert Projection(LAMBERT | {"longitude_of_central_meridian": 262.5}, p.y, p.x).same(p)
+    assert not Projection(LAMBERT | {"longitude_of_central_meridian": 262.0}, p.y, p.x).same(p)
+
+
+def test_a_message_that_does_not_tell_its_earth_is_named() -> None:
+    """Shape 1 of code table 3.2 is a sphere whose radius a key gives."""
+    axes = tuple(Axis(name, ("y", "x"), np.zeros((2, 2))) for name in ("latitude", "longitude"))
+    keys = {"gridType": "rotated_ll", "latitudeOfSouthernPoleInDegrees": -30, "longitudeOfSouthernPoleInDegrees": 0}
+    attributes = {f"GRIB_{name}": value for name, value in (keys | {"shapeOfTheEarth": 1}).items()}
+    field = Field("t2m", ("y", "x"), (2, 2), attributes, {a.name: a for a in axes}, lambda block: KM, Path("x.grib"))
+    with pytest.raises(InputError, match="does not tell its projection: 'radius' is missing"):
+        projection_of(field, (axes[0], axes[1]))
 
 
 @ALL
