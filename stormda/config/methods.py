@@ -71,7 +71,7 @@ class TransportConfig(Section):
     steps: int = Field(0, ge=0, description="of fitting it, before the network is trained; 0: the linear inverse model")
     substeps: int = Field(4, ge=1, description="Runge-Kutta steps in one of the archive")
     errors: bool = Field(
-        False, description="its derivative takes errors forward too: storm.modes steps of it an analysis"
+        False, description="it takes errors forward too: two steps of it for each of storm.modes an analysis"
     )
 
 

@@ -12,7 +12,7 @@ taken j steps forward. R = 0 leaves independent points, which is the preconditio
 field is spread over processes, each holds its part of every buffer (`LinearGuess.part`), and a is a sum over all.
 
 With a model of the flow (`stormda.nn.transport`) the mean is what that makes of m, and Q and r are those of its errors.
-G then only takes P forward, unless P is given and the model's derivative at m does: an extended Kalman filter.
+G then only takes P forward, unless P is given and the model itself does, to second order (`Transport.spread`).
 """
 
 __all__ = ["Guess", "LinearGuess", "inverse_model"]
@@ -159,17 +159,18 @@ class LinearGuess(nn.Module):
 
         age = torch.where(newest > 0, k + 1 - newest, 0)
         g, q = (f[age] for f in self._steps(k))
-        a = layout.sum(m.flatten(1) @ self.modes.T)
+        a, taken = layout.sum(m.flatten(1) @ self.modes.T), None
         if self.transport is None:
             mean = (g.to(a) @ a[:, :, None])[:, :, 0] @ self.modes
             mean = mean.view_as(m) + r * (m - (a @ self.modes).view_as(m))
         else:
-            along = bool(self.transport.errors) and covariance_BRR is not None
-            moved, g, q = self._moved(self.transport, m, age, g, q, along)
+            moved, taken = self._moved(self.transport, m, age, covariance_BRR)
             mean = torch.where(there, moved, 0.0)
         if scale_B is not None:
             q = scale_B.double()[:, None, None] * q
-        if covariance_BRR is None:
+        if taken is not None:
+            covariance = torch.where(there[:, 0, 0], taken, q)
+        elif covariance_BRR is None:
             own = layout.sum((self.modes * share.flatten(1)[:, None]) @ self.modes.T)
             p_half = own * self.energy.sqrt()  # P = half half^T
             moved = g @ p_half.double()
@@ -195,20 +196,22 @@ class LinearGuess(nn.Module):
         return own.to(self.modes)
 
     def _moved(
-        self, transport: Transport, m_BCHW: Tensor, age_B: Tensor, g_BRR: Tensor, q_BRR: Tensor, along: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Each state as many steps forward as it is old, and G and Q of these steps."""
-        x, g, q, noise = m_BCHW.clone(), g_BRR, q_BRR, self.noise.double()
-        if along:
-            known = (age_B > 0)[:, None, None]
-            g, q = torch.where(known, torch.eye(len(noise)).to(g), g), torch.where(known, 0.0, q)
-        for step in range(1, int(age_B.max()) + 1):
-            older = age_B >= step
-            if along:
-                t = transport.tangent(x[older], self.modes).double()
-                g[older], q[older] = t @ g[older], t @ q[older] @ t.mT + noise
-            x[older] = transport(x[older])
-        return x, g, q
+        self, transport: Transport, m_BCHW: Tensor, age_B: Tensor, covariance_BRR: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each state as many steps forward as it is old, and the covariance of its error where the model takes that."""
+        x = m_BCHW.clone()
+        if covariance_BRR is None or not bool(transport.errors):
+            for step in range(1, int(age_B.max()) + 1):
+                x[age_B >= step] = transport(x[age_B >= step])
+            return x, None
+        p = covariance_BRR.double().expand(len(x), -1, -1).clone()
+        for b, age in enumerate(age_B.tolist()):
+            for _ in range(age):
+                values, vectors = torch.linalg.eigh(p[b])
+                root = (vectors * values.clamp_min(0.0).sqrt()).T.to(x) @ self.modes
+                x[b], moved = transport.spread(x[b], root, self.modes)
+                p[b] = moved + self.noise.double()
+        return x, p
 
     def _steps(self, frames: int) -> tuple[Tensor, Tensor]:
         """G and Q of 1..K steps, [K + 1, R, R] in float64; entry 0 is for no frame at all: 0 and the climate's."""

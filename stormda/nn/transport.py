@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 _WINDS = 3  # fields that multiply each channel
 _FIRST = 0.02  # size of the first winds
-_SMALL = 0.01  # standard deviations, of differences that stand for a derivative
+_STEP = 3.0  # square of the length of differences, in standard deviations
 _AT_ONCE = 256  # states, for their memory
 
 
@@ -46,7 +46,7 @@ class Transport(nn.Module):
         substeps: Runge-Kutta steps in one of the archive.
         seed: of the first weights.
         waves: 1 for those that there are, [H, W / 2 + 1]; None: all.
-        errors: whether its derivative takes errors forward too: a step of the model for each of their directions.
+        errors: whether it takes errors forward too: two steps of the model for each of their directions.
     """
 
     offset: Tensor
@@ -115,18 +115,29 @@ class Transport(nn.Module):
         u: Tensor = torch.fft.irfft2(s, s=self.offset.shape[-2:])
         return u - self.offset
 
-    def tangent(self, x_BCHW: Tensor, patterns_RN: Tensor) -> Tensor:
-        """The derivative at states along orthonormal patterns, in their coordinates: E T'(x) E^T, [B, R, R].
+    def spread(self, x_CHW: Tensor, root_RN: Tensor, patterns_RN: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of what it makes of N(x, P), to second order.
 
-        Differences over a pattern of the size of an error of 0.01 a point: float32 leaves 1e-4 of it.
+        Divided differences over sqrt(3) standard deviations along the principal directions of P, for which the fourth
+        moments of a Gaussian come out right (Norgaard, Poulsen and Ravn 2000, doi 10.1016/S0005-1098(00)00089-3).
+
+        Args:
+            x_CHW: the state.
+            root_RN: the principal directions of P, each as long as its standard deviation.
+            patterns_RN: orthonormal; the covariance is that of their coordinates.
+
+        Returns:
+            Mean [C, H, W] and covariance [R, R] in float64.
         """
-        size = _SMALL * math.sqrt(patterns_RN.shape[1])
-        rows = []
-        for x in x_BCHW:
-            around = torch.cat([x[None], x + size * patterns_RN.view(-1, *x.shape)])
-            after = torch.cat([self(some) for some in torch.split(around, _AT_ONCE)]).flatten(1)
-            rows.append((after[1:] - after[:1]) @ patterns_RN.T / size)
-        return torch.stack(rows).mT
+        steps = _STEP**0.5 * root_RN.view(-1, *x_CHW.shape)
+        center = self(x_CHW[None])
+        plus, minus = (
+            torch.cat([self(x_CHW + sign * some) for some in torch.split(steps, _AT_ONCE)]) - center
+            for sign in (1.0, -1.0)
+        )
+        even, odd = (plus + minus) / (2 * _STEP), (plus - minus) / (2 * _STEP**0.5)
+        first, second = ((f.flatten(1) @ patterns_RN.T).double() for f in (odd, even))
+        return center[0] + even.sum(dim=0), first.T @ first + (_STEP - 1) * second.T @ second
 
     def _waves(self, table: Tensor) -> Tensor:
         """[..., 3, n] -> the multiplier of every wave [..., H, W / 2 + 1], linear between whole K."""
