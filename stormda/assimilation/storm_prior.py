@@ -222,7 +222,8 @@ class StormPrior:
 
     def _taken(self, history: History) -> bool:
         """Whether a model of the flow takes the errors of this past forward."""
-        return self._flows and history.covariance is not None and bool(history.mask.any())
+        one = history.mean.ndim == 4 and history.covariance is not None
+        return self._flows and one and bool(history.mask.any())
 
     def _guess(self, history: History) -> Guess:
         """That of a history, made once: a model of the flow takes its time. B carries its own covariance."""

@@ -169,7 +169,7 @@ class LinearGuess(nn.Module):
         if scale_B is not None:
             q = scale_B.double()[:, None, None] * q
         if taken is not None:
-            covariance = torch.where(there[:, 0, 0], taken, q)
+            covariance = torch.where(there[:, 0], taken, q)
         elif covariance_BRR is None:
             own = layout.sum((self.modes * share.flatten(1)[:, None]) @ self.modes.T)
             p_half = own * self.energy.sqrt()  # P = half half^T

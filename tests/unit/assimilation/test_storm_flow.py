@@ -136,3 +136,14 @@ def test_a_past_two_steps_old_is_taken_two_steps(past: History) -> None:
     assert p is not None
     twice = g @ (g @ p @ g.T + q) @ g.T + q
     assert torch.allclose(model.linear(older, TIME).covariance, twice, atol=1e-3 * float(twice.abs().max()))
+
+
+def test_of_two_pasts_one_may_be_missing(past: History) -> None:
+    guess = prior().model.guess
+    assert past.covariance is not None
+    mean, error = (f.expand(2, -1, -1, -1, -1) for f in (past.mean, past.error))
+    mask = torch.tensor([[True, True], [False, False]])
+    found = guess(mean, error, mask, past.covariance.expand(2, -1, -1)).covariance
+    alone = guess(mean[:1], error[:1], mask[:1], past.covariance[None]).covariance
+    assert torch.allclose(found[0], alone[0])
+    assert torch.allclose(found[1], torch.diag(guess.energy).double())  # the climate's
