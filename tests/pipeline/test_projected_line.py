@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
 
 def test_the_archive_has_the_projection_and_earth_winds(world: tuple[Path, Any, Any]) -> None:
     folder, fields, _ = world
-    group = zarr.open_group(folder / "run" / "archive.zarr", mode="r")
+    group: Any = zarr.open_group(folder / "run" / "archive.zarr", mode="r")
     assert group["u10"].attrs["grid_mapping"] == "crs" and group["u10"].attrs["standard_name"] == "eastward_wind"
     np.testing.assert_allclose(group["x"][:], X, rtol=1e-15)
     for name, number in (("u10", 1), ("v10", 2)):

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,8 @@ def several(
         port = free.getsockname()[1]
     context, begin = mp.get_context("fork"), time.monotonic()
     words = [environment(rank, size or len(works), port) for rank in range(len(works))]
-    words = [own | dict(other) for own, other in zip_longest(words, more, fillvalue={})]
+    own = dict(enumerate(more))
+    words = [word | dict(own.get(rank, {})) for rank, word in enumerate(words)]
     processes = [context.Process(target=_run, args=(folder, *both)) for both in zip(works, words, strict=True)]
     for process in processes:
         process.start()

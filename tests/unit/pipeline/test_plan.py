@@ -78,7 +78,8 @@ def test_what_parts_send_is_what_is_counted() -> None:
     counted = scaling("nano", "32x64", kind="tile", ranks=[2], steps=1, rounds=2, patch=1).rows[0].sent
     asked = replace(SMALL, shape=(32, 64), channels=2, frames=1, patch=1)
     with torch.device("meta"):
-        network = untrained(Frame((32, 64), 2, 1, 1, **PRESETS["nano"].arguments()))
+        size: Any = PRESETS["nano"].arguments()
+        network = untrained(Frame((32, 64), 2, 1, 1, **size))
     machine = MACHINES["laptop"]
     sent = Costs.of(asked, network, network_work(network), machine, assumed(machine)).sent(2)
     assert (sent.messages, sent.reductions) == (counted["halo"][0], counted["merge"][0])
