@@ -233,7 +233,7 @@ CASES = [
         "unknown key",
         ("ingest", "assimilate.ensembel=3"),
         2,
-        ("assimilate.ensembel", "did you mean 'ensemble'?", "config.yaml"),
+        ("assimilate.ensembel", "did you mean 'ensemble'?", "on the command line"),
     ),
     Case("unknown section", ("ingest",), 2, ("'observation'", "did you mean 'observations'?"), _edit(observation={})),
     Case("unknown channel", ("ingest", "channels=[mls]"), 2, ("channels", "did you mean 'msl'?")),
