@@ -139,12 +139,18 @@ def _left_out(d_TN: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _best(squares_TK: Tensor, total_T: Tensor, variances_TK: Tensor, points: int) -> int:
-    """The number of EOFs whose variances make what was left out most likely."""
-    scores = {}
+    """The fewest EOFs whose variances make what was left out as likely as any number does, within a standard error.
+
+    The rule of Breiman, Friedman, Olshen and Stone (1984, Classification and Regression Trees, section 3.4.3): beyond
+    it rounding decides.
+    """
+    scores: dict[int, Tensor] = {}
     for k in [k for k in _COUNTS if k <= squares_TK.shape[1] and k < points]:
         inside = variances_TK[:, :k].clamp_min(_SMALLEST)
         rest = total_T - squares_TK[:, :k].sum(dim=1)
         beside = max(float(rest.mean()) / (points - k), _SMALLEST)
         terms = (inside.log() + squares_TK[:, :k] / inside).sum(dim=1) + (points - k) * np.log(beside) + rest / beside
-        scores[k] = float(terms.mean())
-    return min(scores, key=lambda k: scores[k])
+        scores[k] = terms
+    best = min(scores.values(), key=lambda terms: float(terms.mean()))
+    worse = {k: terms - best for k, terms in scores.items()}
+    return min(k for k, d in worse.items() if float(d.mean()) <= float(d.std()) / len(d) ** 0.5)
