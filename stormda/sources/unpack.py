@@ -49,7 +49,7 @@ def fields_within(path: Path, key: str) -> Iterator[list[tuple[Path, str]]]:
             place.mkdir()
             with zipfile.ZipFile(path) as archive:
                 found = [_unpacked(archive, member, place, path, key) for member in _members(archive, path, key)]
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, IndexError) as error:
             hint = "fetch it again"
             raise InputError(
                 f"the ZIP archive is damaged or encrypted ({error})", file=path, key=key, hint=hint

@@ -100,3 +100,13 @@ def test_a_region_across_the_edge_of_the_file(tmp_path: Path) -> None:
     empty = source.model_copy(update={"region": source.region.model_copy(update={"latitude": (41.0, 44.0)})})  # type: ignore[union-attr]
     with pytest.raises(InputError, match="no point in the region"):
         list(read_gridded(empty, ("sp",), [path]))
+
+
+def test_a_member_without_a_name(tmp_path: Path) -> None:
+    """The library that reads archives looks at the last letter of a name, whether there is one or not."""
+    whole = archive(tmp_path / "era.zip", a=b"nothing").read_bytes()
+    begin = whole.index(b"PK\x01\x02")  # the directory: its name's length at 28, its extra field's at 30
+    nameless = whole[: begin + 28] + b"\x00\x00\x01\x00" + whole[begin + 32 :]
+    (tmp_path / "nameless.zip").write_bytes(nameless)
+    with pytest.raises(InputError, match="damaged"):
+        list(read_gridded(GriddedSource(files=("x",)), ("sp",), [tmp_path / "nameless.zip"]))
