@@ -305,6 +305,8 @@ def _grid(f: Field, horizontal: tuple[Axis, Axis], key: str) -> tuple[Grid, Arra
     """The grid, the columns in the order of its longitudes (None: as they are) and the names of (row, column)."""
     latitude, longitude = horizontal
     try:
+        if any(np.asarray(axis.values).dtype.kind not in "iuf" for axis in horizontal):
+            raise InputError("latitudes and longitudes are no numbers")
         projection = projection_of(f, horizontal)
         if projection is not None:
             names = horizontal if len(latitude.dims) == 1 else f.lines()
